@@ -1,0 +1,49 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint container lock clean
+
+# Relative on purpose: a checkout whose path holds spaces works too.
+venv := .venv/bin
+in_venv := PATH="$$PWD/.venv/bin:$$PATH"
+version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+engine := $(notdir $(firstword $(shell command -v podman docker)))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## build .venv from the lock file (nothing to do when it is up to date)
+	@tools/setup.sh
+
+demo: setup ## call the bundled sequences with the mini models, on the CPU
+	$(in_venv) tools/nextflow run main.nf -profile test,local --outdir results/demo
+	@$(venv)/python tools/show_calls.py results/demo
+
+lint: setup ## ruff and mypy
+	$(venv)/python -m ruff check
+	$(venv)/python -m ruff format --check
+	$(venv)/python -m mypy
+
+test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
+	$(in_venv) python -m pytest
+	@if command -v nf-test > /dev/null; then \
+	    PATH="$$PWD/.venv/bin:$$PWD/tools:$$PATH" nf-test test; \
+	else \
+	    echo "NOTE: nf-test is not on the PATH: the module tests (modules/*/tests) were NOT run."; \
+	fi
+
+container: ## build the image with podman or docker (CONTAINER_BUILD_FLAGS adds flags)
+	@test -n "$(engine)" || { echo "Error: neither podman nor docker is on the PATH" >&2; exit 1; }
+	$(engine) build $(CONTAINER_BUILD_FLAGS) --file containers/Containerfile \
+	    --tag virnucpro:$(version) --tag localhost/virnucpro:$(version) .
+
+lock: setup ## write the lock files again (LOCK_FLAGS=--upgrade for newer versions)
+	@compile() { $(venv)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) "$$@"; }; \
+	compile pyproject.toml --output-file requirements.lock; \
+	compile pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock; \
+	compile - --output-file tools/uv.lock <<< uv
+
+clean: ## remove everything that was made here, the environment included
+	rm -rf .venv .tools .nextflow .nextflow.log* .nf-test .nf-test.log work results build *.egg-info \
+	    .mypy_cache .pytest_cache .ruff_cache
