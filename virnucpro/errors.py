@@ -7,3 +7,7 @@ class InputError(Exception):
 
 class OutOfMemory(Exception):
     """The device ran out of memory; a rerun with a smaller token budget can pass. Exit code 75."""
+
+
+class RankFailed(RuntimeError):
+    """One or more ranks of the ESM-2 stage ended without finishing; the message names them and their logs."""

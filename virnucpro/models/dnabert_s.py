@@ -1,0 +1,175 @@
+"""DNABERT-S on packed batches: the published shape (MosaicBERT: ALiBi, gated linear units), our own class.
+
+Equals the published model code (Zhou et al., 2024) on its PyTorch path; no remote code, no Triton, so the
+numbers do not depend on what else is installed.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from virnucpro.errors import InputError
+from virnucpro.models.attention import Packed, attend
+from virnucpro.models.weights import read_safetensors, read_torch
+
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class DnabertConfig:
+    """The keys of the published `config.json` that shape the model."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    type_vocab_size: int
+    layer_norm_eps: float
+
+
+class DnabertS(nn.Module):
+    """`forward(batch)` gives (sequences, hidden_size) float32: the mean over all tokens, [CLS] and [SEP] too.
+
+    That mean is the original's; longer inputs than 512 tokens are not cut, as there.
+    """
+
+    def __init__(self, config: DnabertConfig, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.dim = config.hidden_size
+        self.heads = config.num_attention_heads
+        self._tokenizer = tokenizer
+        self.embeddings = Embeddings(config)
+        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+    def tokenize(self, sequences: Sequence[str]) -> list[list[int]]:
+        """Token ids by the model's own tokenizer, its special tokens included, never truncated."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(sequences))]
+
+    def forward(self, batch: Packed) -> Tensor:
+        x = self.embeddings(batch.tokens)  # (T, dim)
+        bias = alibi(self.heads, max(length for _, length in batch.runs)).to(x)
+        for layer in self.layer:
+            x = layer(x, batch, bias)
+        return torch.cat([run.mean(dim=1) for run in batch.split(x.float())])
+
+
+class Embeddings(nn.Module):
+    def __init__(self, config: DnabertConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedded: Tensor = self.LayerNorm(self.word_embeddings(tokens) + self.token_type_embeddings.weight[0])
+        return embedded
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DnabertConfig) -> None:
+        super().__init__()
+        dim, eps = config.hidden_size, config.layer_norm_eps
+        self.heads = config.num_attention_heads
+        self.Wqkv = nn.Linear(dim, 3 * dim)
+        self.dense = nn.Linear(dim, dim)
+        self.attention_norm = nn.LayerNorm(dim, eps=eps)
+        self.gated_layers = nn.Linear(dim, 2 * config.intermediate_size, bias=False)
+        self.wo = nn.Linear(config.intermediate_size, dim)
+        self.mlp_norm = nn.LayerNorm(dim, eps=eps)
+
+    def forward(self, x: Tensor, batch: Packed, bias: Tensor) -> Tensor:
+        q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # each (T, heads, head_dim)
+        x = self.attention_norm(self.dense(attend(q, k, v, batch, bias)) + x)
+        gate, value = self.gated_layers(x).chunk(2, dim=-1)
+        x = self.mlp_norm(self.wo(F.gelu(gate) * value) + x)
+        return x
+
+
+def alibi(heads: int, length: int) -> Tensor:
+    """(heads, length, length) float32: minus slope times distance, symmetric (Press et al., 2022)."""
+    distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+    return torch.tensor(_slopes(heads))[:, None, None] * -distance.abs()
+
+
+def _slopes(heads: int) -> list[float]:
+    """Geometric for a power of two; otherwise every other slope of the next one fills up, as published."""
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    return slopes if power == heads else slopes + _slopes(2 * power)[0::2][: heads - power]
+
+
+def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DnabertS:
+    """Load a folder in the published layout: `config.json`, weights, `tokenizer.json`; ready for inference.
+
+    Raises `InputError` naming what is missing or damaged.
+    """
+    config = _read_config(folder / "config.json")
+    model = DnabertS(config, _read_tokenizer(folder / "tokenizer.json"))
+    weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).exists()), None)
+    if weights is None:
+        raise InputError(f"{folder}: neither {' nor '.join(_WEIGHT_FILES)} is there")
+    state = read_safetensors(weights)[0] if weights.suffix == ".safetensors" else read_torch(weights)
+    try:
+        model.load_state_dict(_our_layout(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{weights}: does not fit {folder / 'config.json'} ({reason})") from None
+    return model.to(device, dtype).requires_grad_(False).eval()
+
+
+_RENAMED = {
+    "attention.self.Wqkv": "Wqkv",
+    "attention.output.dense": "dense",
+    "attention.output.LayerNorm": "attention_norm",
+    "mlp.gated_layers": "gated_layers",
+    "mlp.wo": "wo",
+    "mlp.layernorm": "mlp_norm",
+}
+
+
+def _our_layout(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The published names to ours; pooler and language-model head are left behind."""
+    ours = {}
+    for name, value in published.items():
+        name = name.removeprefix("bert.").removeprefix("encoder.")
+        if name.startswith(("embeddings.", "layer.")):
+            for theirs, new in _RENAMED.items():
+                name = name.replace(theirs, new)
+            ours[name] = value
+    return ours
+
+
+def published_name(name: str) -> str:
+    """The published checkpoint's name of one of our parameters."""
+    for theirs, ours in _RENAMED.items():
+        head, found, tail = name.partition(f".{ours}.")
+        if found:
+            return f"bert.encoder.{head}.{theirs}.{tail}"
+    return f"bert.{name}"
+
+
+def _read_config(path: Path) -> DnabertConfig:
+    try:
+        published = json.loads(path.read_text())
+        return DnabertConfig(**{field.name: published[field.name] for field in fields(DnabertConfig)})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path}: not a DNABERT-S configuration ({error})") from None
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        return Tokenizer.from_str(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not a tokenizer ({error})") from None

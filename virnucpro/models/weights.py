@@ -1,0 +1,84 @@
+"""Weight files in, checked: nothing here runs code from a file, and every failure names the file."""
+
+import json
+import pickle
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from virnucpro.errors import InputError
+from virnucpro.files import atomic
+
+_FAIRSEQ_PREFIX = re.compile(r"^(encoder\.sentence_encoder\.|encoder\.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Esm2Config:
+    """What fixes an ESM-2 model's shape; fair-esm's own names."""
+
+    num_layers: int
+    embed_dim: int
+    attention_heads: int
+    token_dropout: bool
+
+
+def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
+    """Config and state (fair-esm's names) from a fair-esm `.pt` checkpoint or `.safetensors`."""
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        try:
+            return Esm2Config(**json.loads(metadata["esm2"])), state
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+    checkpoint = read_torch(path, allowed=[Namespace])
+    try:
+        sizes = checkpoint["cfg"]["model"]
+        config = Esm2Config(
+            sizes.encoder_layers, sizes.encoder_embed_dim, sizes.encoder_attention_heads, sizes.token_dropout
+        )
+        return config, {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not a fair-esm ESM-2 checkpoint") from None
+
+
+def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
+    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
+    heads = ("lm_head.", "contact_head.")
+    kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(heads)}
+    with atomic(path) as temporary:
+        # Bytes first: the library's own file writer makes files that only their owner can read.
+        temporary.write_bytes(save(kept, metadata={"esm2": json.dumps(asdict(config))}))
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
+
+
+def read_torch(path: Path, allowed: list[Any] | None = None) -> Any:
+    """`torch.load` with `weights_only=True`: tensors, plain containers, the `allowed` classes."""
+    try:
+        with torch.serialization.safe_globals(allowed or []):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except pickle.UnpicklingError as error:
+        reason = re.search(r"(?:GLOBAL|Unsupported global:)\s*(\S+)", str(error))
+        found = f"it holds {reason.group(1)}, which may not be loaded" if reason else "damaged"
+        raise InputError(f"{path}: not a safe PyTorch weight file: {found}") from None
+    except (RuntimeError, EOFError) as error:
+        raise InputError(f"{path}: damaged, or not a PyTorch file ({str(error).splitlines()[0]})") from None

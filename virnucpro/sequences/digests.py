@@ -1,0 +1,45 @@
+"""Repeats among millions of ids or sequences, in memory that does not grow with their number."""
+
+import hashlib
+import tempfile
+from typing import Self
+
+import numpy as np
+
+_PER_PASS = 1 << 20
+
+
+def digest(data: bytes) -> int:
+    """64 bits of BLAKE2b: enough to suspect a repeat; callers compare the data before they believe it."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+class DigestLog:
+    """Digests kept in a temporary file, 8 bytes each; `repeated` sorts a part of the range at a time."""
+
+    def __enter__(self) -> Self:
+        self._file = tempfile.TemporaryFile()
+        self.count = 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, data: bytes) -> None:
+        """Note one item."""
+        self._file.write(hashlib.blake2b(data, digest_size=8).digest())
+        self.count += 1
+
+    def repeated(self) -> frozenset[int]:
+        """Digests that were added more than once."""
+        passes = -(-self.count // _PER_PASS)
+        found: set[int] = set()
+        for this in range(passes):
+            mine = np.sort(np.concatenate([d[d % passes == this] for d in self._blocks()]))
+            found.update(mine[1:][mine[1:] == mine[:-1]].tolist())
+        return frozenset(found)
+
+    def _blocks(self) -> list[np.ndarray]:
+        self._file.flush()
+        everything = np.memmap(self._file, dtype="<u8", mode="r", shape=(self.count,))
+        return [everything[i : i + _PER_PASS] for i in range(0, self.count, _PER_PASS)]
