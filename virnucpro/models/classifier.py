@@ -1,0 +1,149 @@
+"""The classifier on top of the two embeddings: a small perceptron, its file format, its scores.
+
+Layer names are those of the original's state dict, so that its weights load unchanged.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from virnucpro.errors import InputError
+from virnucpro.files import atomic
+
+BATCH = 256  # rows a forward pass; every pass has exactly this shape, so that a score depends on its row only
+
+
+class MLPClassifier(nn.Module):
+    """Linear, BatchNorm, ReLU, Dropout, Linear: float32 (n, input_dim) -> logits (n, classes)."""
+
+    def __init__(self, input_dim: int, hidden_dim: int = 512, classes: int = 2) -> None:
+        super().__init__()
+        self.hidden_layer = nn.Linear(input_dim, hidden_dim)
+        self.bn1 = nn.BatchNorm1d(hidden_dim)
+        self.output_layer = nn.Linear(hidden_dim, classes)
+        self.dropout = nn.Dropout(0.5)
+        nn.init.xavier_uniform_(self.hidden_layer.weight)
+        nn.init.xavier_uniform_(self.output_layer.weight)
+
+    @property
+    def input_dim(self) -> int:
+        return self.hidden_layer.in_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.output_layer(self.dropout(torch.relu(self.bn1(self.hidden_layer(x)))))
+        return logits
+
+
+def scores(model: MLPClassifier, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Class probabilities (n, classes) in float32 for the rows of `x` (n, input_dim), in eval mode.
+
+    The last pass is filled up with zero rows to `BATCH`, so a row scores the same, to the bit, in any file.
+    """
+    model.eval()
+    result = np.empty((len(x), model.output_layer.out_features), dtype=np.float32)
+    batch = torch.zeros((BATCH, model.input_dim))
+    with torch.inference_mode():
+        for start in range(0, len(x), BATCH):
+            rows = torch.from_numpy(x[start : start + BATCH])
+            batch[: len(rows)] = rows
+            result[start : start + BATCH] = torch.softmax(model(batch), dim=1)[: len(rows)].numpy()
+    return result
+
+
+def save_classifier(path: Path, model: MLPClassifier) -> None:
+    """Write the state dict as safetensors (float32), whole or not at all."""
+    with atomic(path) as temporary:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        # Bytes first: the library's own file writer makes files that only their owner can read.
+        temporary.write_bytes(safetensors.torch.save(state))
+
+
+def load_classifier(path: Path) -> MLPClassifier:
+    """A classifier in eval mode from safetensors; sizes are read from the weights. Raises `InputError`."""
+    try:
+        state = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such classifier") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors classifier: {error}") from error
+    return _from_state(path, state)
+
+
+class _Plain:
+    """Stands in for every class of a pickled module: it only keeps the attributes."""
+
+
+# Everything a pickled original may name, beside the tensors that torch allows by itself.
+_ORIGINAL_CLASSES = (
+    "__main__.MLPClassifier",
+    "torch.nn.modules.linear.Linear",
+    "torch.nn.modules.batchnorm.BatchNorm1d",
+    "torch.nn.modules.dropout.Dropout",
+    "torch.nn.modules.activation.ReLU",
+)
+
+
+def load_original_classifier(path: Path) -> MLPClassifier:
+    """The classifier in an original `.pth`, a whole pickled `__main__.MLPClassifier`; in eval mode.
+
+    Nothing in the file runs: its classes become plain attribute holders, and any other name in it is
+    refused with an `InputError` that says which.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a torch file of version 1.6 or later, or cut off")
+    try:
+        # A list of (class, name): mypy's stubs know only plain callables.
+        allowed: list[Any] = [(_Plain, name) for name in _ORIGINAL_CLASSES]
+        with torch.serialization.safe_globals(allowed):
+            root = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        if name is None:
+            raise InputError(
+                f"{path}: cannot be read safely as a classifier; nothing in it was run"
+            ) from error
+        message = f"{path}: refused: it names {name[1]}, which no classifier needs; nothing in it was run"
+        raise InputError(message) from error
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path}: a damaged torch file: {str(error).splitlines()[0]}") from error
+    return _from_state(path, dict(_tensors(root)))
+
+
+def _tensors(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """`(dotted name, tensor)` of a plain holder and those inside it; nothing for any other object."""
+    if not isinstance(module, _Plain):
+        return
+    attributes = vars(module)
+    for kind in ("_parameters", "_buffers"):
+        for name, tensor in attributes.get(kind, {}).items():
+            if isinstance(tensor, Tensor):
+                yield prefix + name, tensor.detach()
+    for name, child in attributes.get("_modules", {}).items():
+        yield from _tensors(child, f"{prefix}{name}.")
+
+
+def _from_state(path: Path, state: dict[str, Tensor]) -> MLPClassifier:
+    hidden, output = state.get("hidden_layer.weight"), state.get("output_layer.weight")
+    if hidden is None or output is None or hidden.dim() != 2 or output.dim() != 2:
+        raise InputError(f"{path}: not a VirNucPro classifier (hidden_layer and output_layer expected)")
+    model = MLPClassifier(hidden.shape[1], hidden.shape[0], output.shape[0])
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a VirNucPro classifier: {reason}") from error
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise InputError(f"{path}: the classifier holds values that are not finite")
+    return model.eval()
