@@ -1,0 +1,516 @@
+"""Calls for windows and records: golden bytes, the original rule, counts, files that do not fit."""
+
+import itertools
+import json
+import math
+import os
+import random
+import stat
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from virnucpro.calling.consensus import CONTIGS, HIGHEST, LAYOUT, RECORDS, WINDOWS, consensus
+from virnucpro.calling.rollup import RollUp
+from virnucpro.calling.summary import BINS, Summary
+from virnucpro.errors import InputError
+from virnucpro.sequences.fasta import read_fasta
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+
+
+@dataclass
+class Window:
+    start: int
+    end: int
+    scores: dict[str, tuple[str, str]] = field(default_factory=dict)  # frame -> text of score1, score2
+
+
+@dataclass
+class Item:
+    header: str
+    sequence: str
+    windows: list[Window] = field(default_factory=list)
+    status: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.header.split()[0]
+
+    @property
+    def scored(self) -> int:
+        return sum(bool(window.scores) for window in self.windows)
+
+
+@dataclass
+class Files:
+    fasta: Path
+    records: Path
+    layout: Path
+    results: Path
+    out: Path
+
+
+def write(folder: Path, items: list[Item]) -> Files:
+    files = Files(*(folder / name for name in ("in.fa", "r.tsv", "l.tsv", "results.txt", "out")))
+    fasta, records, layout = [], ["\t".join(RECORDS)], ["\t".join(LAYOUT)]
+    results = ["Sequence_ID\tPrediction\tscore1\tscore2"]
+    for number, item in enumerate(items, 1):
+        fasta += [f">{item.header}", item.sequence]
+        status = item.status or ("called" if item.scored else "no_open_frame")
+        counts = [
+            str(number),
+            item.id,
+            str(len(item.sequence)),
+            status,
+            str(len(item.windows)),
+            str(item.scored),
+        ]
+        records.append("\t".join(counts))
+        for k, window in enumerate(item.windows, 1):
+            place = [str(number), item.id, str(k), str(window.start), str(window.end)]
+            layout.append("\t".join([*place, ",".join(window.scores)]))
+            for frame, (others, virus) in window.scores.items():
+                label = "virus" if float(virus) > float(others) else "others"
+                results.append(f"{item.id}_chunk_{k}{frame}\t{label}\t{others}\t{virus}")
+    for path, lines in [
+        (files.fasta, fasta),
+        (files.records, records),
+        (files.layout, layout),
+        (files.results, results),
+    ]:
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+    return files
+
+
+def run(files: Files, min_score: float | None = None, sample: str = "s") -> Summary:
+    return consensus(sample, files.fasta, files.records, files.layout, files.results, files.out, min_score)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    header, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    names = header.split("\t")
+    return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
+
+
+def one(*windows: dict[str, tuple[str, str]], header: str = "a", bases: int = 40) -> Item:
+    spans = [Window(1 + 20 * k, 20 * (k + 1), scores) for k, scores in enumerate(windows)]
+    return Item(header, "ACGT" * (bases // 4), spans)
+
+
+def test_golden_consensus_byte_for_byte(tmp_path: Path) -> None:
+    results = GOLDEN / "test_with_orfs_merged" / "prediction_results.txt"
+    frames: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    for row in table(results):
+        frames[row["Sequence_ID"].removesuffix(row["Sequence_ID"][-2:])][row["Sequence_ID"][-2:]] = (
+            row["score1"],
+            row["score2"],
+        )
+    fasta = GOLDEN / "test_with_orfs.fa"
+    items = [
+        Item(r.header, r.sequence, [Window(1, len(r.sequence), frames[f"{r.id}_chunk_1"])])
+        for r in read_fasta(fasta)
+    ]
+    files = write(tmp_path, items)
+    assert files.results.read_bytes() == results.read_bytes()
+
+    consensus("golden", fasta, files.records, files.layout, results, files.out)
+
+    ours = (files.out / "prediction_results_highestscore.csv").read_text()
+    first_two = "".join("\t".join(line.split("\t")[:2]) + "\n" for line in ours.splitlines())
+    golden = GOLDEN / "test_with_orfs_merged" / "prediction_results_highestscore.csv"
+    assert first_two.encode() == golden.read_bytes()
+    assert ours.splitlines()[1].split("\t")[2:] == ["0.12100612", "0.9988405"]
+    assert ours.splitlines()[2].split("\t")[2:] == ["0.5501341", "0.93954605"]
+
+
+def test_columns_are_the_documented_ones() -> None:
+    assert "\t".join(HIGHEST) == "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1"
+    assert WINDOWS[:5] == ("record", "sequence_id", "window", "start", "end")
+    assert WINDOWS[5:] == ("frames", "best_frame", "virus_score", "others_score", "call")
+    assert CONTIGS[:6] == ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
+    assert CONTIGS[6:9] == ("viral_windows", "virus_score", "call")
+    assert CONTIGS[9:13] == ("tier", "weighted_delta", "n_confident_viral", "n_confident_nonviral")
+    assert CONTIGS[13:] == ("n_ambiguous", "viral_proportion", "nonviral_proportion", "rollup_call")
+
+
+def test_tie_is_virus_by_maxima_over_frames_not_by_labels(tmp_path: Path) -> None:
+    # Both frames are labelled others, or tie; their maxima are equal.
+    files = write(
+        tmp_path, [one({"F1": ("0.5", "0.5")}), one({"F2": ("0.6", "0.4"), "R1": ("0.4", "0.6")}, header="b")]
+    )
+    run(files)
+    assert [row["Is_Virus"] for row in table(files.out / "prediction_results_highestscore.csv")] == [
+        "True"
+    ] * 2
+    assert [row["call"] for row in table(files.out / "s_windows.tsv")] == ["virus"] * 2
+    assert [row["best_frame"] for row in table(files.out / "s_windows.tsv")] == ["F1", "R1"]
+
+
+def test_just_below_a_tie_is_others(tmp_path: Path) -> None:
+    files = write(tmp_path, [one({"F1": ("0.50000006", "0.49999997")})])
+    run(files)
+    assert table(files.out / "prediction_results_highestscore.csv")[0]["Is_Virus"] == "False"
+    assert table(files.out / "s_contigs.tsv")[0]["call"] == "others"
+    assert (files.out / "s_viral.fa").read_text() == ""
+
+
+def test_several_windows_one_without_a_frame(tmp_path: Path) -> None:
+    item = one({"F1": ("0.1", "0.9"), "R2": ("0.3", "0.7")}, {}, {"F3": ("0.8", "0.2")}, bases=60)
+    files = write(tmp_path, [item])
+    run(files)
+    first, second, third = table(files.out / "s_windows.tsv")
+    assert first == {
+        **{"record": "1", "sequence_id": "a", "window": "1", "start": "1", "end": "20", "frames": "F1,R2"},
+        **{"best_frame": "F1", "virus_score": "0.9", "others_score": "0.3", "call": "virus"},
+    }
+    assert second == {
+        **{"record": "1", "sequence_id": "a", "window": "2", "start": "21", "end": "40", "frames": "NA"},
+        **{"best_frame": "NA", "virus_score": "NA", "others_score": "NA", "call": "no_call"},
+    }
+    assert third["call"] == "others"
+    [contig] = table(files.out / "s_contigs.tsv")
+    assert contig["windows"] == "3"
+    assert contig["windows_with_frame"] == "2"
+    assert contig["viral_windows"] == "1"
+    assert contig["virus_score"] == "0.55"
+    assert contig["call"] == "virus"  # half of the scored windows is enough
+    rows = table(files.out / "prediction_results_highestscore.csv")
+    assert [row["Modified_ID"] for row in rows] == ["a_chunk_1", "a_chunk_3"]
+
+
+def test_others_majority(tmp_path: Path) -> None:
+    item = one({"F1": ("0.1", "0.9")}, {"F1": ("0.9", "0.1")}, {"F3": ("0.8", "0.2")}, bases=60)
+    files = write(tmp_path, [item])
+    run(files)
+    assert table(files.out / "s_contigs.tsv")[0]["call"] == "others"
+
+
+def test_min_score_cuts_windows_and_records_and_leaves_the_v1_file(tmp_path: Path) -> None:
+    items = [
+        one({"F1": ("0.2", "0.8")}, {"F1": ("0.05", "0.95")}),  # mean 0.875
+        one({"F1": ("0.1", "0.9")}, header="b"),
+        one({"F1": ("0.4", "0.6")}, header="c"),
+    ]
+    plain, cut = write(tmp_path, items), write(tmp_path, items)
+    cut.out = tmp_path / "cut"
+    run(plain)
+    run(cut, min_score=0.9)
+    name = "prediction_results_highestscore.csv"
+    assert (plain.out / name).read_bytes() == (cut.out / name).read_bytes()
+    assert [row["call"] for row in table(plain.out / "s_contigs.tsv")] == ["virus"] * 3
+    assert [row["call"] for row in table(cut.out / "s_windows.tsv")] == ["others", "virus", "virus", "others"]
+    # a: one of two windows still passes, but the mean does not; b: 0.9 itself passes.
+    assert [row["call"] for row in table(cut.out / "s_contigs.tsv")] == ["others", "virus", "others"]
+    assert [record.id for record in read_fasta(cut.out / "s_viral.fa")] == ["b"]
+    assert json.loads((cut.out / "s_summary.json").read_text())["min_score"] == 0.9
+
+
+def test_ids_are_given_back_untouched(tmp_path: Path) -> None:
+    ids = [
+        '"quoted"',
+        "'x",
+        "=1+1",
+        "a|b|c",
+        "ü-ñ-序列",
+        "x_chunk_1F1",
+        "NA",
+        "007",
+        "#h",
+        ",",
+        "a\\tb",
+        "@r/1",
+    ]
+    files = write(tmp_path, [one({"F1": ("0.1", "0.9")}, {}, header=id_) for id_ in ids])
+    run(files)
+    assert [row["sequence_id"] for row in table(files.out / "s_contigs.tsv")] == ids
+    assert [row["sequence_id"] for row in table(files.out / "s_windows.tsv")[::2]] == ids
+    rows = table(files.out / "prediction_results_highestscore.csv")
+    assert [row["Modified_ID"] for row in rows] == [f"{id_}_chunk_1" for id_ in ids]
+
+
+def test_viral_fasta_keeps_header_and_letters(tmp_path: Path) -> None:
+    sequence = "acguRYNn" * 17
+    item = Item("v1 some = description\t| here", sequence, [Window(1, 136, {"F1": ("0.1", "0.9")})])
+    other = Item("o", "ACGT", [Window(1, 4, {"F1": ("0.9", "0.1")})])
+    files = write(tmp_path, [item, other])
+    run(files)
+    header, *lines = (files.out / "s_viral.fa").read_text().splitlines()
+    assert header == ">v1 some = description\t| here"
+    assert [len(line) for line in lines] == [60, 60, 16]
+    assert "".join(lines) == sequence
+
+
+def test_p29_nothing_scored_gives_complete_files(tmp_path: Path) -> None:
+    items = [
+        Item("short", "AC", [Window(1, 2)], "too_short"),
+        Item("ns", "NNNNNN", [Window(1, 6)], "ambiguous"),
+        Item("stops", "TAATAA", [Window(1, 6)], "no_open_frame"),
+    ]
+    files = write(tmp_path, items)
+    summary = run(files)
+    assert (files.out / "prediction_results_highestscore.csv").read_text() == "\t".join(HIGHEST) + "\n"
+    assert (files.out / "s_viral.fa").read_text() == ""
+    contigs = table(files.out / "s_contigs.tsv")
+    assert [row["status"] for row in contigs] == ["too_short", "ambiguous", "no_open_frame"]
+    assert {row["call"] for row in contigs} == {"no_call"}
+    assert {row[name] for row in contigs for name in ("virus_score", "tier", "rollup_call")} == {"NA"}
+    assert summary.calls == {"virus": 0, "others": 0, "no_call": 3}
+    json.loads((files.out / "s_mqc.json").read_text())
+
+
+def test_p47_mode_follows_the_umask(tmp_path: Path) -> None:
+    files = write(tmp_path, [one({"F1": ("0.1", "0.9")})])
+    old = os.umask(0o022)
+    try:
+        run(files)
+    finally:
+        os.umask(old)
+    produced = sorted(files.out.iterdir())
+    assert [path.name for path in produced] == [
+        "prediction_results_highestscore.csv",
+        *("s_contigs.tsv", "s_mqc.json", "s_summary.json", "s_viral.fa", "s_windows.tsv"),
+    ]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in produced} == {0o644}
+
+
+def swap_lines(path: Path, first: int, second: int) -> None:
+    lines = path.read_text().splitlines()
+    lines[first], lines[second] = lines[second], lines[first]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def drop_line(path: Path, number: int) -> None:
+    lines = path.read_text().splitlines()
+    del lines[number]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_files_that_do_not_line_up_stop_and_write_nothing(tmp_path: Path) -> None:
+    items = [
+        one({"F1": ("0.1", "0.9"), "R1": ("0.2", "0.8")}, {"F2": ("0.3", "0.7")}),
+        one({}, {"F3": ("0.4", "0.6")}, header="b"),
+    ]
+    damages = [
+        (lambda f: swap_lines(f.results, 1, 2), r"results\.txt, line 2: found 'a_chunk_1R1'"),
+        (lambda f: drop_line(f.results, 2), r"results\.txt, line 3: found 'a_chunk_2F2'"),
+        (lambda f: drop_line(f.results, 4), r"results\.txt: ends after line 4, but b_chunk_2F3"),
+        (lambda f: drop_line(f.layout, 2), r"l\.tsv, line 3: found '2 b 1'"),
+        (lambda f: drop_line(f.layout, 4), r"l\.tsv: ends after line 4, but window 2 of record 2"),
+        (lambda f: swap_lines(f.records, 1, 2), r"r\.tsv, line 2: found '2 b 40'"),
+        (lambda f: drop_line(f.records, 2), r"r\.tsv: ends after line 2, but record 2"),
+        (lambda f: edit(f.fasta, ">b", ">c"), r"r\.tsv, line 3: found '2 b 40' where '2 c 40'"),
+        (lambda f: edit(f.fasta, ">b\nACGT", ">b\nACG"), r"where '2 b 39'"),
+        (lambda f: edit(f.fasta, ">b\n" + "ACGT" * 10 + "\n", ""), r"r\.tsv, line 3: a row of '2' too many"),
+        (lambda f: edit(f.layout, "F1,R1", "F1"), r"results\.txt, line 3: found 'a_chunk_1R1'"),
+        (lambda f: edit(f.records, "called\t2\t2", "called\t2\t1"), r"called with 1 windows"),
+        (lambda f: edit(f.records, "called\t2\t2", "no_open_frame\t2\t2"), r"no_open_frame with 2 windows"),
+        (lambda f: edit(f.records, "called", "fine"), r"unknown status 'fine'"),
+        (lambda f: edit(f.results, "0.9", "nan"), r"line 2: the score 'nan'"),
+        (lambda f: edit(f.results, "0.9", "1.5"), r"line 2: the score '1\.5'"),
+        (lambda f: edit(f.results, "\t0.9", ""), r"line 2: 3 columns, expected 4"),
+        (lambda f: edit(f.results, "Sequence_ID", "ID"), r"line 1: expected the columns Sequence_ID"),
+        (lambda f: f.layout.unlink(), r"l\.tsv: cannot be read"),
+    ]
+    for number, (damage, message) in enumerate(damages):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        files = write(folder, items)
+        damage(files)
+        with pytest.raises(InputError, match=message):
+            run(files)
+        assert not files.out.exists() or not list(files.out.iterdir())
+
+
+def random_items(rng: random.Random) -> list[Item]:
+    """Records of every kind; scores on a coarse grid, so that ties are frequent."""
+    items = []
+    for number in range(rng.randint(1, 12)):
+        kind = rng.choice(["called", "called", "no_open_frame", "too_short", "ambiguous"])
+        windows = []
+        for k in range(1 if kind in ("too_short", "ambiguous") else rng.randint(1, 8)):
+            scores = {}
+            if kind == "called":
+                for frame in FRAMES:
+                    if rng.random() < 0.3:
+                        virus = rng.randint(0, 20) / 20
+                        scores[frame] = (repr(round(1 - virus, 2)), repr(virus))
+            windows.append(Window(1 + k, 1 + k, scores))
+        if kind == "called" and not any(window.scores for window in windows):
+            windows[-1].scores["R3"] = ("0.5", "0.5")
+        length = rng.choice([1, 2, 299, 300, 499, 500, 999, 2999, 3000, 9999, 10000])
+        items.append(Item(f"r{number} x", "A" * length, windows, kind))
+    return items
+
+
+def slow_original(results: Path) -> dict[str, tuple[bool, float, float]]:
+    """The original's rule, spelled out: group rows by the id less its last two characters, compare maxima."""
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in results.read_text().splitlines()[1:]:
+        id_, _, others, virus = line.split("\t")
+        groups[id_[:-2]].append((float(others), float(virus)))
+    maxima = {id_: (max(o for o, _ in rows), max(v for _, v in rows)) for id_, rows in groups.items()}
+    return {id_: (virus >= others, others, virus) for id_, (others, virus) in maxima.items()}
+
+
+def slow_rollup(windows: list[tuple[float, float]]) -> dict[str, object]:
+    """The roll-up from its definition: weights are roots of the absolute differences."""
+    deltas = [virus - others for others, virus in windows]
+    weights = [math.sqrt(abs(delta)) for delta in deltas]
+    mean = (
+        sum(map(lambda d, w: d * w, deltas, weights)) / sum(weights)
+        if any(weights)
+        else sum(deltas) / len(deltas)
+    )
+    viral = len([1 for others, virus in windows if virus > 0.8 and others < 0.3])
+    nonviral = len([1 for others, virus in windows if others > 0.8 and virus < 0.3])
+    both = len([1 for others, virus in windows if others > 0.7 and virus > 0.7])
+    rest = len(windows) - both
+    shares = [count / rest if rest else 0.0 for count in (viral, nonviral)]
+    ladder = ["review", "low_confidence", "moderate_confidence", "high_confidence"]
+    step = 0
+    if abs(mean) > 0.3:
+        count, share = (viral, shares[0]) if mean > 0 else (nonviral, shares[1])
+        sure = count >= 1 and share >= 0.1
+        step = (3 if abs(mean) > 0.6 else 2) if sure else 1
+    if len(windows) < 5:
+        step = {3: 1, 2: 1, 1: 0, 0: 0}[step]
+    return {
+        "rollup_call": "Viral" if mean > 0.3 else "Non-viral" if mean < -0.3 else "Ambiguous",
+        "tier": ladder[step],
+        "weighted_delta": mean,
+        "n_confident_viral": viral,
+        "n_confident_nonviral": nonviral,
+        "n_ambiguous": both,
+        "viral_proportion": shares[0],
+        "nonviral_proportion": shares[1],
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_tables_follow_the_rules_and_add_up(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    items = random_items(rng)
+    files = write(tmp_path, items)
+    summary = run(files)
+
+    original = slow_original(files.results)
+    highest = table(files.out / "prediction_results_highestscore.csv")
+    ours = {
+        row["Modified_ID"]: (row["Is_Virus"] == "True", float(row["max_score_0"]), float(row["max_score_1"]))
+        for row in highest
+    }
+    assert ours == original
+    assert list(ours) == list(original)
+
+    windows, contigs = table(files.out / "s_windows.tsv"), table(files.out / "s_contigs.tsv")
+    frames = len(files.results.read_text().splitlines()) - 1
+    assert summary.records == len(contigs) == len(items) == sum(summary.status.values())
+    assert summary.windows == len(windows) == sum(int(row["windows"]) for row in contigs)
+    assert (
+        summary.frames == frames == sum(len(r["frames"].split(",")) for r in windows if r["frames"] != "NA")
+    )
+    assert summary.windows_with_frame == len(highest) == sum(row["call"] != "no_call" for row in windows)
+    assert summary.viral_windows == sum(row["Is_Virus"] == "True" for row in highest)
+    assert summary.viral_windows == sum(row["call"] == "virus" for row in windows)
+    assert summary.viral_windows == sum(int(row["viral_windows"]) for row in contigs)
+    assert summary.bases == sum(len(item.sequence) for item in items)
+    viral = [row["sequence_id"] for row in contigs if row["call"] == "virus"]
+    text = (files.out / "s_viral.fa").read_text()
+    assert [line[1:].split()[0] for line in text.splitlines() if line.startswith(">")] == viral
+
+    grouped = itertools.groupby(windows, key=lambda row: row["record"])
+    for contig, (record, rows) in zip(contigs, grouped, strict=True):
+        assert contig["record"] == record
+        scored = [row for row in rows if row["call"] != "no_call"]
+        if not scored:
+            assert contig["call"] == "no_call"
+            continue
+        votes = sum(row["call"] == "virus" for row in scored)
+        assert contig["call"] == ("virus" if votes >= len(scored) / 2 else "others")
+        mean = sum(float(row["virus_score"]) for row in scored) / len(scored)
+        assert float(contig["virus_score"]) == pytest.approx(mean, abs=1e-9)
+        expected = slow_rollup([(float(r["others_score"]), float(r["virus_score"])) for r in scored])
+        for name, value in expected.items():
+            if isinstance(value, float):
+                assert float(contig[name]) == pytest.approx(value, abs=6e-4)
+            else:
+                assert contig[name] == str(value)
+
+
+@pytest.mark.parametrize(
+    ("windows", "tier", "verdict"),
+    [
+        ([(0.05, 0.95)] * 5, "high_confidence", "Viral"),
+        ([(0.05, 0.95)] * 4, "low_confidence", "Viral"),
+        ([(0.29, 0.81)] * 5, "moderate_confidence", "Viral"),
+        ([(0.25, 0.75)] * 5, "low_confidence", "Viral"),
+        ([(0.25, 0.75)] * 4, "review", "Viral"),
+        ([(0.95, 0.05)] * 5, "high_confidence", "Non-viral"),
+        ([(0.9, 0.9)] * 9, "review", "Ambiguous"),
+        ([(0.5, 0.5)], "review", "Ambiguous"),
+        ([(0.05, 0.95)] * 1 + [(0.2, 0.7)] * 10, "low_confidence", "Viral"),  # 1 of 11 is below a tenth
+        ([(0.05, 0.95)] * 1 + [(0.2, 0.7)] * 9, "moderate_confidence", "Viral"),
+    ],
+)
+def test_tiers(windows: list[tuple[float, float]], tier: str, verdict: str) -> None:
+    rollup = RollUp()
+    for others, virus in windows:
+        rollup.add(others, virus, virus >= others)
+    result = rollup.tier()
+    assert (result.tier, result.rollup_call) == (tier, verdict)
+
+
+def test_summary_counts_lengths_and_histogram(tmp_path: Path) -> None:
+    items = [
+        one({"F1": ("0.0", "1.0")}, header="a", bases=300),
+        one({"F1": ("0.98", "0.02")}, header="b", bases=296),
+        one({}, header="c", bases=12000),
+    ]
+    files = write(tmp_path, items)
+    run(files, sample="run_7")
+    summary = json.loads((files.out / "run_7_summary.json").read_text())
+    assert summary["sample"] == "run_7"
+    assert summary["bases"] == 12596
+    assert summary["viral_bases"] == 300
+    assert summary["length_classes"]["300-499"] == {"virus": 1, "others": 0, "no_call": 0}
+    assert summary["length_classes"]["<300"] == {"virus": 0, "others": 1, "no_call": 0}
+    assert summary["length_classes"][">=10000"] == {"virus": 0, "others": 0, "no_call": 1}
+    assert summary["histogram"]["virus"] == [0] * (BINS - 1) + [1]
+    assert summary["histogram"]["others"] == [1] + [0] * (BINS - 1)
+
+
+def test_multiqc_content_holds_every_record(tmp_path: Path) -> None:
+    items = [one({"F1": ("0.1", "0.9")}), one({}, header="b"), Item("c", "A", [Window(1, 1)], "too_short")]
+    files = write(tmp_path, items)
+    run(files, sample="run_7")
+    content = json.loads((files.out / "run_7_mqc.json").read_text())
+    assert content["id"]
+    assert content["plot_type"] == "bargraph"
+    assert sum(content["data"]["run_7"].values()) == 3
+    assert set(content["data"]["run_7"]) == set(content["categories"])
+
+
+def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+    """Twenty times the records, the same peak but for the digests that find repeated ids."""
+    import tracemalloc
+
+    peaks = []
+    for n in (200, 4000):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        files = write(folder, [one({"F1": ("0.1", "0.9")}, {}, header=f"r{k:05}") for k in range(n)])
+        tracemalloc.start()
+        run(files)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 4000 * 100
