@@ -1,0 +1,92 @@
+// The parameters, as nextflow_schema.json declares them: --help and the checks before anything runs.
+
+def schemaGroups() {
+    new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json", glob: false).text)['$defs'].values()
+}
+
+// The text of --help. `defaults` are the values that nextflow.config gives.
+def helpText(defaults) {
+    def groups = schemaGroups().collect { group ->
+        def lines = group.properties.collect { name, rule ->
+            def known = rule.enum ? " (${rule.enum.join(', ')})" : ''
+            def fallback = name in (group.required ?: []) ? ' [required]'
+                : defaults[name] == null || rule.description.contains('[default') || name == 'help' ? ''
+                : " [default: ${defaults[name]}]"
+            "  --${name.padRight(18)} ${rule.description}${known}${fallback}"
+        }
+        "${group.title}\n${lines.join('\n')}"
+    }
+    "Usage: nextflow run main.nf -profile <profiles> --input reads.fa --outdir results\n\n${groups.join('\n\n')}\n\n" +
+        "Profiles, in any order: test, gpu, local, docker (the default engine), podman, singularity, apptainer, slurm, awsbatch, k8s"
+}
+
+// The given parameters as a map of checked, typed values; a wrong one stops the run with one line.
+def checkedParameters(given) {
+    def rules = schemaGroups().collectEntries { group -> group.properties }
+    // Nextflow adds a camelCase twin for every name given in kebab-case.
+    def twins = given.keySet().findAll { name -> name.contains('-') }.collect { name ->
+        name.replaceAll(/-(\w)/) { found -> found[1].toUpperCase() }
+    }
+    given.keySet().findAll { name -> !(name in rules) && !(name in twins) }.each { name ->
+        def plain = name.toLowerCase().replaceAll(/[-_]/, '')
+        def near = rules.keySet().find { known -> known.replace('_', '') == plain }
+        error("--${name} is not a parameter of this pipeline${near ? "; --${near} is" : ''} (--help lists them all)")
+    }
+    schemaGroups().each { group ->
+        (group.required ?: []).each { name ->
+            if (given[name] == null) {
+                error("--${name} is missing: ${group.properties[name].description} (--help lists all parameters)")
+            }
+        }
+    }
+    rules.collectEntries { name, rule -> [name, given[name] == null ? null : typedValue(name, rule, given[name])] }
+}
+
+def typedValue(name, rule, value) {
+    def text = value.toString()
+    if (rule.type == 'boolean') {
+        if (!(text in ['true', 'false'])) {
+            error("--${name} ${text}: must be true or false")
+        }
+        return text == 'true'
+    }
+    if (value instanceof Boolean || text.trim() == '') {
+        error("--${name} needs a value: ${rule.description}")
+    }
+    if (rule.type == 'string') {
+        if (rule.enum && !(text in rule.enum)) {
+            error("--${name} ${text}: must be one of ${rule.enum.join(', ')}")
+        }
+        if (rule.pattern && !text.matches(rule.pattern)) {
+            error("--${name} ${text}: must be ${rule.pattern.tokenize('|')[0]} or a whole number from 1 on")
+        }
+        return text
+    }
+    def whole = rule.type == 'integer'
+    if (!(whole ? text.matches(/-?\d{1,9}/) : text.isBigDecimal())) {
+        error("--${name} ${text}: must be a ${whole ? 'whole ' : ''}number")
+    }
+    def number = whole ? text.toInteger() : text.toBigDecimal()
+    if (rule.minimum != null && number < rule.minimum) {
+        error("--${name} ${text}: must be at least ${rule.minimum}")
+    }
+    if (rule.maximum != null && number > rule.maximum) {
+        error("--${name} ${text}: must be at most ${rule.maximum}")
+    }
+    number
+}
+
+// Makes sure that results can be written, before hours of work go into them.
+def checkOutdir(outdir) {
+    def folder = file(outdir, glob: false)
+    if (folder.scheme != 'file') {
+        return
+    }
+    try {
+        java.nio.file.Files.createDirectories(folder)
+        java.nio.file.Files.delete(java.nio.file.Files.createTempFile(folder, '.writable', ''))
+    }
+    catch (java.io.IOException failure) {
+        error("--outdir ${outdir}: cannot be written (${failure.class.simpleName}: ${failure.message}); choose another folder")
+    }
+}

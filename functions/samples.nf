@@ -1,0 +1,67 @@
+// --input, whatever its form, as a list of [sample, fasta].
+
+def readSamples(input) {
+    def path = file(input, glob: false)
+    if (path.isDirectory()) {
+        error("--input ${input}: is a folder; give a FASTA file, a quoted glob such as '${input}/*.fa', or a samplesheet")
+    }
+    def samples = path.exists() ? (path.name.toLowerCase().endsWith('.csv') ? readSamplesheet(path) : [[sampleName(path), path]])
+        : input =~ /[*?{\[]/ ? files(input).sort().collect { fasta -> [sampleName(fasta), fasta] }
+        : error("--input ${input}: no such file")
+    if (!samples) {
+        error("--input ${input}: no file matches")
+    }
+    samples.each { sample, fasta -> checkSampleName(sample, fasta) }
+    samples.groupBy { sample, _fasta -> sample }.each { sample, rows ->
+        if (rows.size() > 1) {
+            def names = rows.collect { _sample, fasta -> fasta.toUriString() }.join(' and ')
+            error("two inputs are both named '${sample}': ${names}; name them apart in a samplesheet (columns sample,fasta)")
+        }
+    }
+    samples
+}
+
+// One row per sample; a relative FASTA path starts from the sheet's own folder.
+def readSamplesheet(sheet) {
+    def rows = sheet.text.replace('\uFEFF', '').readLines().withIndex(1)
+        .findAll { line, _number -> line.trim() }
+        .collect { line, number -> [line.splitCsv(strip: true, quote: '"')[0], number] }
+    if (!rows) {
+        error("${sheet}: is empty; the first line must be sample,fasta")
+    }
+    def (header, _first) = rows[0]
+    ['sample', 'fasta'].each { column ->
+        if (!(column in header)) {
+            error("${sheet}, line 1: column '${column}' is missing; the first line must be sample,fasta")
+        }
+    }
+    if (rows.size() == 1) {
+        error("${sheet}: lists no sample")
+    }
+    rows.tail().collect { cells, number ->
+        def row = [header, cells].transpose().collectEntries()
+        if (!row.sample || !row.fasta) {
+            error("${sheet}, line ${number}: needs a sample and a fasta")
+        }
+        if (!(row.sample ==~ /[A-Za-z0-9._+-]+/)) {
+            error("${sheet}, line ${number}: sample '${row.sample}' may hold only letters, digits and . _ + -")
+        }
+        def fasta = row.fasta.contains('://') ? file(row.fasta, glob: false) : sheet.parent.resolve(row.fasta)
+        if (!fasta.exists() || fasta.isDirectory()) {
+            error("${sheet}, line ${number}: no such FASTA file: ${row.fasta}")
+        }
+        [row.sample, fasta]
+    }
+}
+
+// The file's name without .fa(sta)(.gz); the same rule as sample_name in virnucpro/files.py.
+def sampleName(fasta) {
+    fasta.name.replaceFirst(/(?i)\.(fa|fasta|fna|fas)(\.gz)?$/, '').replaceAll(/[^A-Za-z0-9._+-]/, '_')
+}
+
+// Each sample becomes a folder of the output, beside pipeline_info/ and report.html.
+def checkSampleName(sample, fasta) {
+    if (sample in ['', '.', '..', 'pipeline_info', 'report.html']) {
+        error("${fasta}: '${sample}' cannot name a sample; name it otherwise in a samplesheet (columns sample,fasta)")
+    }
+}

@@ -1,0 +1,124 @@
+// virnucpro: tell viral sequences from everything else in a metagenome.
+//
+//   FASTA -> EXTRACT_FRAMES -> DNABERT_S                    -> MERGE -> PREDICT -> CONSENSUS -> REPORT
+//                           -> ESM2 -> H5_TO_PT (or ESM2_V1) ->
+
+include { helpText; checkedParameters; checkOutdir } from './functions/parameters'
+include { readSamples                              } from './functions/samples'
+include { findModels; codeDigest                   } from './functions/models'
+include { CHECK_MODELS   } from './modules/check_models'
+include { EXTRACT_FRAMES } from './modules/extract_frames'
+include { DNABERT_S      } from './modules/dnabert_s'
+include { ESM2           } from './modules/esm2'
+include { ESM2_V1        } from './modules/esm2_v1'
+include { H5_TO_PT       } from './modules/h5_to_pt'
+include { MERGE          } from './modules/merge'
+include { PREDICT        } from './modules/predict'
+include { CONSENSUS      } from './modules/consensus'
+include { REPORT         } from './modules/report'
+
+workflow VIRNUCPRO {
+    take:
+    samples   // ['demo', demo.fa.gz]
+    model_set // [path: models/, window_length: 500, fingerprint: '9f…']
+    options   // the checked parameters: [split_size: 10000, precision: 'auto', …]
+
+    main:
+    def code = codeDigest()
+    models = CHECK_MODELS(model_set.path, model_set.fingerprint, code).models // [models/, '9f…']
+
+    EXTRACT_FRAMES(samples, options.expected_length, options.split_size, code)
+    nucleotide = EXTRACT_FRAMES.out.nucleotide.transpose() // ['demo', output_1.fa]
+    protein = EXTRACT_FRAMES.out.protein.transpose()       // ['demo', output_1.fa]
+    // A sample's number of files, so that it goes on as soon as its own are done: ['demo', 3]
+    sizes = EXTRACT_FRAMES.out.protein.map { sample, fastas -> [sample, fastas.size()] }
+
+    DNABERT_S(nucleotide, models, options.precision, code)
+    dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, …]]
+
+    if (options.v1_fallback) {
+        ESM2_V1(protein, models, options.precision, code)
+        esm_files = ESM2_V1.out.embeddings // ['demo', output_1_ESM.pt]
+        esm_facts = ESM2_V1.out.facts
+    }
+    else {
+        // One task for all files, or several of at most `files_per_task`: ['_1', ['demo', 'demo'], [output_1.fa, output_2.fa]]
+        def files_per_task = options.esm_task_size ? Math.max(1, options.esm_task_size.intdiv(options.split_size)) : 0 // 0: all
+        esm_tasks = protein.toSortedList { a, b -> fileOrder(a) <=> fileOrder(b) }.flatMap { files ->
+            (files_per_task ? files.collate(files_per_task) : [files]).withIndex(1).collect { batch, n ->
+                [options.esm_task_size ? "_${n}" : '', batch.collect { row -> row[0] }, batch.collect { row -> row[1] }]
+            }
+        }
+        ESM2(esm_tasks, models, options.precision, options.token_budget, options.gpus, options.checkpoint_dir ?: [], code)
+        stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
+        H5_TO_PT(stores.combine(dnabert, by: 0), code)
+        esm_files = H5_TO_PT.out.embeddings.transpose() // ['demo', output_1_ESM.pt]
+        esm_facts = ESM2.out.facts
+    }
+    esm = groupFiles(esm_files, sizes) // ['demo', [output_1_ESM.pt, …]]
+
+    MERGE(dnabert.join(esm), code)
+    PREDICT(MERGE.out.merged, models, code)
+    // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
+    calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
+    CONSENSUS(calls, options.min_score == null ? [] : options.min_score, code)
+    REPORT(
+        CONSENSUS.out.summary.collect(sort: true),
+        DNABERT_S.out.facts.mix(esm_facts).collect(sort: true),
+        models,
+        reportedOptions(options),
+        code
+    )
+}
+
+// One row per sample as soon as it has all its files: ['demo', output_1.pt], … -> ['demo', [output_1.pt, …]]
+def groupFiles(files, sizes) {
+    files.combine(sizes, by: 0)
+        .map { sample, path, size -> [groupKey(sample, size), path] }
+        .groupTuple(sort: { a, b -> a.name <=> b.name })
+        .map { key, paths -> [key.target, paths] }
+}
+
+// ['demo', output_12.fa] -> a text that sorts by sample, then by number
+def fileOrder(row) {
+    "${row[0]} ${row[1].baseName.tokenize('_')[-1].padLeft(9, '0')}".toString()
+}
+
+// What the report shows; not the values that only say where results go.
+def reportedOptions(options) {
+    groovy.json.JsonOutput.toJson(options.findAll { name, _value -> !(name in ['outdir', 'keep_intermediate', 'checkpoint_dir', 'help']) })
+}
+
+workflow {
+    main:
+    if (params.help) {
+        println(helpText(params))
+    }
+    else {
+        def given = checkedParameters(params)
+        def model_set = findModels(given.models)
+        def options = given + [expected_length: given.expected_length ?: model_set.window_length]
+        if (options.esm_task_size && options.esm_task_size < options.split_size) {
+            error("--esm_task_size ${options.esm_task_size}: must be at least --split_size (${options.split_size}), as a task takes whole files")
+        }
+        def samples = readSamples(given.input)
+        checkOutdir(given.outdir)
+
+        VIRNUCPRO(channel.fromList(samples), model_set, options)
+
+        // EXTRACT_FRAMES: {python: '3.11.2'}
+        channel.topic('versions')
+            .unique()
+            .map { process, tool, version -> [process.tokenize(':')[-1], "${tool}: '${version}'"] }
+            .groupTuple(sort: true)
+            .map { process, tools -> "${process}: {${tools.join(', ')}}" }
+            .mix(channel.of("Workflow: {virnucpro: '${workflow.manifest.version}', nextflow: '${nextflow.version}'}".toString()))
+            .collectFile(name: 'versions.yml', storeDir: "${given.outdir}/pipeline_info", newLine: true, sort: true)
+
+        workflow.onComplete = {
+            if (workflow.success) {
+                log.info("Report: ${given.outdir}/report.html")
+            }
+        }
+    }
+}

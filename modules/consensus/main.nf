@@ -1,0 +1,31 @@
+// Turns frame scores into one call per window and per input record, and counts what became of each.
+process CONSENSUS {
+    tag "${sample}"
+    label 'process_single'
+    publishDir { "${params.outdir}/${sample}" }, mode: 'copy', saveAs: { name -> name.endsWith('_summary.json') ? null : name }
+
+    input:
+    tuple val(sample), path(predictions), path(fasta), path(records), path(layout)
+    val min_score // [] for the original rule
+    val code      // digest of the package
+
+    output:
+    tuple val(sample), path('prediction_results_highestscore.csv'), emit: windows_v1
+    tuple val(sample), path("${sample}_contigs.tsv"), path("${sample}_windows.tsv"), emit: tables
+    tuple val(sample), path("${sample}_viral.fa"), emit: viral
+    path "${sample}_summary.json", emit: summary
+    path "${sample}_mqc.json", emit: multiqc
+    tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
+
+    script:
+    def threshold = min_score == [] ? '' : "--min-score ${min_score}"
+    """
+    consensus.py --sample '${sample}' ${threshold} --fasta ${fasta} --records ${records} --layout ${layout} ${predictions}
+    """
+
+    stub:
+    """
+    touch prediction_results_highestscore.csv '${sample}_contigs.tsv' '${sample}_windows.tsv' '${sample}_viral.fa'
+    echo '{"sample": "${sample}"}' | tee '${sample}_summary.json' > '${sample}_mqc.json'
+    """
+}

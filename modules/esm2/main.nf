@@ -1,0 +1,45 @@
+// Embeds protein frames of many files, of any number of samples, with ESM-2: one task, all GPUs of its node.
+process ESM2 {
+    tag "${fastas.size()} files${part}"
+    label 'process_gpu'
+    label 'process_node'
+    publishDir params.outdir, mode: 'copy', pattern: '*.h5', enabled: params.keep_intermediate, saveAs: { name -> "${name - '.embeddings.h5'}/intermediate/embeddings${part}.h5" }
+
+    input:
+    // part: '' or, when the work is cut into several tasks, '_1', '_2', ...; samples[i] owns fastas[i]
+    tuple val(part), val(samples), path(fastas, stageAs: '?/*', arity: '1..*')
+    tuple path(models, stageAs: 'models'), val(fingerprint)
+    val precision
+    val token_budget   // tokens per batch, or auto
+    val gpus           // ranks, or all
+    val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash
+    val code           // digest of the package
+
+    output:
+    path '*.embeddings.h5', arity: '1..*', emit: embeddings
+    path 'esm2.json', emit: facts
+    path 'logs/rank_*.log', emit: logs
+    tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
+    tuple val("${task.process}"), val('torch'), eval("python3 -c 'import importlib.metadata as m; print(m.version(\"torch\"))'"), topic: versions
+
+    script:
+    def device = task.accelerator ? 'cuda' : 'cpu'
+    def ranks = task.accelerator || gpus != 'all' ? gpus : 1
+    // Exit code 75 (out of GPU memory) comes back with half the budget.
+    def budget = token_budget == 'auto' ? 'auto' : Math.max(1, token_budget.toInteger() >> (task.attempt - 1))
+    def checkpoints = checkpoint_dir ? "--checkpoint-dir '${checkpoint_dir}'" : ''
+    def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
+    """
+    esm2.py --models models --precision ${precision} --device ${device} --gpus ${ranks} \\
+        --token-budget ${budget} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
+    """
+
+    stub:
+    def device = task.accelerator ? 'cuda' : 'cpu'
+    """
+    touch ${samples.unique(false).collect { sample -> "'${sample}.embeddings.h5'" }.join(' ')}
+    echo '{"stage": "ESM2", "device": "${device}"}' > esm2.json
+    mkdir logs
+    touch logs/rank_0.log
+    """
+}

@@ -1,0 +1,35 @@
+// Cuts the records of one sample into windows, and windows into open reading frames.
+process EXTRACT_FRAMES {
+    tag "${sample}"
+    label 'process_single'
+    publishDir { "${params.outdir}/${sample}/intermediate" }, mode: 'copy', pattern: '**.{fa,faa}', enabled: params.keep_intermediate
+
+    input:
+    tuple val(sample), path(fasta)
+    val window_length // bases
+    val split_size    // frames per output_N file
+    val code          // digest of the package
+
+    output:
+    tuple val(sample), path('nucleotide/output_*.fa', arity: '1..*'), emit: nucleotide
+    tuple val(sample), path('protein/output_*.fa', arity: '1..*'), emit: protein
+    tuple val(sample), path("${sample}_records.tsv"), path("${sample}_layout.tsv"), emit: tables
+    tuple val(sample), path("${sample}_chunked*.fa"), path("${sample}_identified_*"), emit: whole
+    tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
+
+    script:
+    """
+    extract_frames.py --sample '${sample}' --window-length ${window_length} --split-size ${split_size} ${fasta}
+    """
+
+    stub:
+    """
+    mkdir nucleotide protein
+    records=\$(gzip -dcf ${fasta} | grep -c '^>' || true)
+    for n in \$(seq \$(( records > 0 ? (records + ${split_size} - 1) / ${split_size} : 1 ))); do
+        touch nucleotide/output_\$n.fa protein/output_\$n.fa
+    done
+    touch '${sample}_chunked${window_length}.fa' '${sample}_identified_nucleotide.fa' '${sample}_identified_protein.faa'
+    touch '${sample}_records.tsv' '${sample}_layout.tsv'
+    """
+}
