@@ -1,0 +1,137 @@
+"""Training data: the table, the split by group, the fragments."""
+
+from pathlib import Path
+
+import pytest
+
+from virnucpro.errors import InputError
+from virnucpro.training.data import COLUMNS, SPLITS, Genome, load_genomes, read_table, split_groups
+from virnucpro.training.fragments import always, cut, sample
+
+
+def write_table(folder: Path, *rows: str) -> Path:
+    table = folder / "table.tsv"
+    table.write_text("\n".join(["\t".join(COLUMNS), *(row.replace(" | ", "\t") for row in rows)]) + "\n")
+    return table
+
+
+def genome(group: str, bases: int = 1000, kind: str = "phage", number: int = 1) -> Genome:
+    return Genome(1, kind, group, None, f"{group}.{number}", "ACGTTGCAAC" * (bases // 10))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "viruses").mkdir()
+    (tmp_path / "viruses" / "a.fa").write_text(">V1 family=Aviridae x\nacgu\n>V2 family=Bviridae y\nACGT\n")
+    (tmp_path / "viruses" / "b.fasta").write_text(">V3 family=Cviridae z\nACGT\n")
+    (tmp_path / "host.fa").write_text(">H1\nACGT\n>H2\nACGTT\n")
+    return tmp_path
+
+
+def test_table_reads_folders_groups_and_left_out_families(folder: Path) -> None:
+    table = write_table(
+        folder,
+        r"virus | RNA virus | viruses | family=(\S+) |  | Bviridae,Xviridae",
+        "others | human | host.fa | file | train | ",
+    )
+    genomes = load_genomes(read_table(table, folder))
+    assert [(g.id, g.label, g.kind, g.group, g.split) for g in genomes] == [
+        ("V1", 1, "RNA virus", "Aviridae", None),
+        ("V3", 1, "RNA virus", "Cviridae", None),
+        ("H1", 0, "human", "host.fa", "train"),
+        ("H2", 0, "human", "host.fa", "train"),
+    ]
+    assert genomes[0].dna == "ACGT"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("viral | a | host.fa | record |  | ", "line 2: label 'viral'"),
+        ("virus |  | host.fa | record |  | ", "line 2: the class is empty"),
+        ("virus | a | nothing.fa | record |  | ", "nothing.fa does not exist"),
+        ("virus | a | host.fa | record | training | ", "split 'training'"),
+        ("virus | a | host.fa | ( |  | ", "no regular expression"),
+        ("virus | a | host.fa | record |  | ", "both labels are needed"),
+    ],
+)
+def test_table_errors_say_where(folder: Path, row: str, message: str) -> None:
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        read_table(write_table(folder, row), folder)
+
+
+def test_wrong_columns_and_missing_table(folder: Path) -> None:
+    (folder / "t.tsv").write_text("label\tfasta\n")
+    with pytest.raises(InputError, match=r"t\.tsv, line 1: the columns must be label class"):
+        read_table(folder / "t.tsv", folder)
+    with pytest.raises(InputError, match="no such table"):
+        read_table(folder / "none.tsv", folder)
+
+
+def test_group_rule_that_finds_nothing_names_the_record(folder: Path) -> None:
+    table = write_table(
+        folder,
+        r"virus | a | viruses | family=(\S+) |  | ",
+        r"others | b | host.fa | family=(\S+) |  | ",
+    )
+    with pytest.raises(InputError, match="record H1: the group rule"):
+        load_genomes(read_table(table, folder))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_never_crosses_the_split_and_nothing_is_dropped(seed: int) -> None:
+    genomes = [genome(f"F{i}", bases=100 * (1 + i), number=n) for i in range(8) for n in range(3)]
+    genomes += [genome(f"H{i}", bases=500, kind="human") for i in range(3)]
+    parts = split_groups(genomes, seed)
+    groups = {split: {g.group for g in parts[split]} for split in SPLITS}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["validation"]
+    assert not groups["validation"] & groups["test"]
+    assert sorted(g.id for split in SPLITS for g in parts[split]) == sorted(g.id for g in genomes)
+    for split in SPLITS:
+        assert {g.kind for g in parts[split]} == {"phage", "human"}
+    assert "F7" in groups["train"]  # the largest
+    assert split_groups(genomes, seed) == parts
+
+
+def test_the_seed_changes_the_split() -> None:
+    genomes = [genome(f"F{i}") for i in range(12)]
+    assert len({tuple(g.id for g in split_groups(genomes, seed)["test"]) for seed in range(8)}) > 1
+
+
+def test_too_few_groups_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match=r"class 'phage' has 2 group\(s\), too few"):
+        split_groups([genome("F1"), genome("F2")], 1)
+
+
+def test_a_split_named_in_the_table_is_kept() -> None:
+    pinned = [Genome(0, "archaea", "one.fa", "test", f"A{i}", "ACGT") for i in range(4)]
+    assert split_groups(pinned, 1)["test"] == pinned
+    torn = [*pinned, Genome(0, "archaea", "one.fa", "train", "A9", "ACGT")]
+    with pytest.raises(InputError, match=r"sends group one\.fa to two splits"):
+        split_groups(torn, 1)
+
+
+def test_fragment_is_cut_into_the_pipelines_windows() -> None:
+    # No stop codon in any frame of either strand.
+    whole = Genome(1, "phage", "F", None, "F.1", "GCC" * 400)
+    fragment = cut(whole, 10, 1100, 500)
+    assert fragment.id == "F.1:11-1110"
+    assert len(fragment.windows) == 3
+    assert [frame.name for frame in fragment.windows[0]] == ["F1", "F2", "F3", "R1", "R2", "R3"]
+    assert len(fragment.frames) == 18
+
+
+def test_sample_takes_groups_in_turn_and_repeats_itself() -> None:
+    genomes = [genome("big", 50_000), genome("small", 1000)]
+    drawn = sample(genomes, 20, 500, always(500), "1", only_with_frames=False)
+    assert [f.group for f in drawn[:6]] == ["big", "small"] * 3
+    assert len(drawn) == 20
+    assert sample(genomes, 20, 500, always(500), "1", only_with_frames=False) == drawn
+    assert sample(genomes, 20, 500, always(500), "2", only_with_frames=False) != drawn
+
+
+def test_sample_ends_when_no_fragment_has_a_frame() -> None:
+    # Stops in all six frames: TAA and its reverse complement at each offset.
+    closed = Genome(0, "human", "H", None, "H", "TAATTAATTAATTTATTAATTAA" * 100)
+    assert sample([closed], 10, 200, always(200), "1", only_with_frames=True) == []
