@@ -39,6 +39,7 @@ rm -f "$stamp"
     fail "cannot make a virtual environment (on Debian or Ubuntu: apt install python3-venv)"
 run() { .venv/bin/python -m "$@"; }
 run pip install --quiet --disable-pip-version-check -r tools/uv.lock
-run uv pip install --quiet --python .venv/bin/python -r requirements-dev.lock
+# Bytecode now: where Python may not write it later, each start of torch costs seconds more.
+run uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements-dev.lock
 run uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 touch "$stamp"

@@ -1,0 +1,119 @@
+"""The files that build, lock and ship the project agree with each other and fail plainly."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ("requirements.lock", "requirements-dev.lock", "tools/uv.lock")
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """Versions by package name; a package has several where they depend on the Python version."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("requirements.lock", PROJECT["project"]["dependencies"]),
+        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+    ],
+)
+def test_lock_holds_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
+    locked = pins(lock)
+    for requirement in map(Requirement, wanted):
+        versions = locked.get(requirement.name, set())
+        assert versions, f"{requirement.name} is not in {lock}: run make lock"
+        assert all(version in requirement.specifier for version in versions), f"{requirement}: run make lock"
+
+
+def test_development_lock_only_adds_to_the_runtime_lock() -> None:
+    runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert {name: development.get(name) for name in runtime} == runtime
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_has_hashes_and_names_no_host(lock: str) -> None:
+    entries = (ROOT / lock).read_text().replace("\\\n", " ").splitlines()
+    packages = [entry for entry in entries if not entry.startswith("#")]
+    assert packages
+    assert all("--hash=sha256:" in entry for entry in packages)
+    assert not any("://" in entry or "--index" in entry for entry in entries)
+
+
+def test_pipeline_and_package_have_one_version() -> None:
+    manifest = re.search(r"^\s*version\s*=\s*'([^']+)'", (ROOT / "nextflow.config").read_text(), re.MULTILINE)
+    assert manifest is not None
+    assert manifest[1] == PROJECT["project"]["version"]
+
+
+def test_image_is_built_from_files_that_the_ignore_file_lets_through() -> None:
+    copied = {
+        source
+        for line in re.findall(
+            r"^COPY (.+) \S+$", (ROOT / "containers/Containerfile").read_text(), re.MULTILINE
+        )
+        for source in line.split()
+    }
+    allowed = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    assert copied == allowed
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_setup_with_an_old_python_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "old python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.8.2"\nexit 1\n')
+    old.chmod(0o755)
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools/setup.sh", tmp_path / "tools")
+    run = subprocess.run(
+        [tmp_path / "tools/setup.sh"], env=os.environ | {"PYTHON": str(old)}, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("Error: Python 3.8.2 is too old")
+    assert run.stderr.count("\n") == 1
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("recipe", "code"), [("true", 0), ("false", 2)])
+def test_ci_ends_as_the_tests_end(tmp_path: Path, recipe: str, code: int) -> None:
+    (tmp_path / "Makefile").write_text(f"test:\n\t{recipe}\n")
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci")
+    assert subprocess.run(["bash", tmp_path / ".ci/run"], capture_output=True).returncode == code
+
+
+def test_calls_are_shown_as_a_table(tmp_path: Path) -> None:
+    (tmp_path / "soil").mkdir()
+    header = "record\tsequence_id\tlength\tstatus\twindows\tviral_windows\tvirus_score\tcall\textra"
+    rows = ["1\tphage λ\t900\tcalled\t2\t2\t0.98\tvirus\tx", "2\tshort\t2\ttoo_short\t0\t0\t\t\tx"]
+    (tmp_path / "soil/soil_contigs.tsv").write_text("\n".join([header, *rows]) + "\n")
+    run = subprocess.run(
+        [sys.executable, ROOT / "tools/show_calls.py", tmp_path], capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    assert lines[1] == str(tmp_path / "soil/soil_contigs.tsv")
+    assert lines[2].split() == [
+        "sequence_id",
+        "length",
+        "status",
+        "windows",
+        "viral_windows",
+        "virus_score",
+        "call",
+    ]
+    assert lines[3].split() == ["phage", "λ", "900", "called", "2", "2", "0.98", "virus"]
+    assert lines[4].split() == ["short", "2", "too_short", "0", "0"]
+    assert lines[-1] == f"Report: {tmp_path / 'report.html'}"
