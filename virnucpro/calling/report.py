@@ -1,0 +1,137 @@
+"""One page and one file of facts for a whole run: `report.html` and `run_info.json`."""
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import virnucpro
+from virnucpro.calling.figures import OUTCOMES, bars, flow, histogram, outcomes
+from virnucpro.errors import InputError
+from virnucpro.files import atomic
+from virnucpro.models.model_set import ModelSet
+
+# Tasks that agree in these are one row of the run's facts; the counts of the others are summed.
+_KEY = ("stage", "architecture", "engine", "attention", "device", "device_name", "precision", "world_size")
+_SUMMED = ("sequences", "unique_sequences", "tokens", "seconds")
+_SUMMARY_KEYS = {"sample", "records", "windows", "frames", "status", "calls", "histogram", "length_classes"}
+
+
+def report(models: str, options: Path, facts: Iterable[Path], directory: Path) -> None:
+    """Write `report.html` and `run_info.json` into `directory`.
+
+    `facts` is any mix of `<sample>_summary.json` and run facts of embedding tasks; `options` a JSON object.
+    Raises `InputError` for a file that is neither, for two samples of one name, or without any sample.
+    """
+    summaries, stages = [], []
+    for path in facts:
+        content = _read(path)
+        if content.keys() >= _SUMMARY_KEYS:
+            summaries.append(content)
+        elif content.keys() >= {*_KEY, *_SUMMED}:
+            stages.append(content)
+        else:
+            raise InputError(f"{path}: neither a sample's summary nor the facts of an embedding task")
+    summaries.sort(key=lambda summary: str(summary["sample"]))
+    names = [summary["sample"] for summary in summaries]
+    if not names:
+        raise InputError("no <sample>_summary.json was given; a report needs one sample at least")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"sample {name!r} was given twice; give each sample a name of its own")
+    info = run_info(ModelSet.open(models), _read(options), summaries, stages)
+    with atomic(directory / "run_info.json") as temporary:
+        temporary.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic(directory / "report.html") as temporary:
+        temporary.write_text(render(info, summaries), encoding="utf-8")
+
+
+def run_info(
+    models: ModelSet,
+    options: dict[str, Any],
+    summaries: Sequence[dict[str, Any]],
+    stages: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """What ran, with what, and how fast; the same run gives the same text but for seconds."""
+    return {
+        "versions": {
+            "virnucpro": virnucpro.__version__,
+            "python": platform.python_version(),
+            "torch": version("torch"),
+        },
+        "model_set": {
+            "name": models.name,
+            "window_length": models.window_length,
+            "sha256": {name: facts["sha256"] for name, facts in models.manifest["files"].items()},
+        },
+        "options": options,
+        "embedding": _aggregate(stages),
+        "samples": {
+            summary["sample"]: {
+                key: summary[key] for key in ("records", "bases", "windows", "frames", "status", "calls")
+            }
+            for summary in summaries
+        },
+    }
+
+
+def render(info: dict[str, Any], summaries: Sequence[dict[str, Any]]) -> str:
+    """The HTML page, complete in itself; every text from outside is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("virnucpro", "calling"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = {summary["sample"]: outcomes(summary) for summary in summaries}
+    totals = {name: sum(row[name] for row in rows.values()) for name in OUTCOMES}
+    samples = [
+        {
+            **summary,
+            "outcomes": rows[summary["sample"]],
+            "flow": flow(summary),
+            "score_picture": histogram(summary),
+            "length_picture": bars(_filled(summary["length_classes"]), 92, 220),
+        }
+        for summary in summaries
+    ]
+    return environment.get_template("report.html.j2").render(
+        info=info, samples=samples, totals=totals, labels=OUTCOMES, overview=bars(rows, 150, 520)
+    )
+
+
+def _filled(classes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    return {name: calls for name, calls in classes.items() if any(calls.values())}
+
+
+def _aggregate(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tasks of one kind as one row: counts and task seconds summed, tokens per task second."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for facts in stages:
+        key = tuple(facts[name] for name in _KEY)
+        row = groups.setdefault(
+            key, {**dict(zip(_KEY, key, strict=True)), "tasks": 0, **dict.fromkeys(_SUMMED, 0)}
+        )
+        row["tasks"] += 1
+        for name in _SUMMED:
+            row[name] += facts[name]
+    for row in groups.values():
+        row["tokens_per_second"] = round(row["tokens"] / row["seconds"], 1) if row["seconds"] > 0 else None
+    return [groups[key] for key in sorted(groups, key=str)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
