@@ -3,9 +3,9 @@
 //   FASTA -> EXTRACT_FRAMES -> DNABERT_S                    -> MERGE -> PREDICT -> CONSENSUS -> REPORT
 //                           -> ESM2 -> H5_TO_PT (or ESM2_V1) ->
 
-include { helpText; checkedParameters; checkOutdir } from './functions/parameters'
-include { readSamples                              } from './functions/samples'
-include { findModels; codeDigest                   } from './functions/models'
+include { helpText       } from './functions/parameters'
+include { checkedRun     } from './functions/checks'
+include { codeDigest     } from './functions/models'
 include { CHECK_MODELS   } from './modules/check_models'
 include { EXTRACT_FRAMES } from './modules/extract_frames'
 include { DNABERT_S      } from './modules/dnabert_s'
@@ -49,7 +49,7 @@ workflow VIRNUCPRO {
                 [options.esm_task_size ? "_${n}" : '', batch.collect { row -> row[0] }, batch.collect { row -> row[1] }]
             }
         }
-        ESM2(esm_tasks, models, options.precision, options.token_budget, options.gpus, options.checkpoint_dir ?: [], code)
+        ESM2(esm_tasks, models, options.precision, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
         stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
         H5_TO_PT(stores.combine(dnabert, by: 0), code)
         esm_files = H5_TO_PT.out.embeddings.transpose() // ['demo', output_1_ESM.pt]
@@ -79,6 +79,16 @@ def groupFiles(files, sizes) {
         .map { key, paths -> [key.target, paths] }
 }
 
+// The folder, made here so that a container can mount it; [] for none. An absolute path, as tasks have their own folders.
+def checkpointFolder(checkpoint_dir) {
+    if (!checkpoint_dir) {
+        return []
+    }
+    def folder = file(checkpoint_dir, glob: false)
+    folder.mkdirs()
+    folder.toUriString()
+}
+
 // ['demo', output_12.fa] -> a text that sorts by sample, then by number
 def fileOrder(row) {
     "${row[0]} ${row[1].baseName.tokenize('_')[-1].padLeft(9, '0')}".toString()
@@ -95,16 +105,12 @@ workflow {
         println(helpText(params))
     }
     else {
-        def given = checkedParameters(params)
-        def model_set = findModels(given.models)
-        def options = given + [expected_length: given.expected_length ?: model_set.window_length]
-        if (options.esm_task_size && options.esm_task_size < options.split_size) {
-            error("--esm_task_size ${options.esm_task_size}: must be at least --split_size (${options.split_size}), as a task takes whole files")
-        }
-        def samples = readSamples(given.input)
-        checkOutdir(given.outdir)
+        def run = checkedRun(params)
+        def info = "${run.options.outdir}/pipeline_info"
+        log.info("virnucpro ${workflow.manifest.version}: ${run.samples.size()} sample(s), models ${run.model_set.path.name}, " +
+            (run.options.v1_fallback ? 'Architecture: v1.0 (--v1_fallback)' : 'Architecture: v2.0 hybrid (ESM-2 v2.0, DNABERT-S v1.0)'))
 
-        VIRNUCPRO(channel.fromList(samples), model_set, options)
+        VIRNUCPRO(channel.fromList(run.samples), run.model_set, run.options)
 
         // EXTRACT_FRAMES: {python: '3.11.2'}
         channel.topic('versions')
@@ -113,11 +119,11 @@ workflow {
             .groupTuple(sort: true)
             .map { process, tools -> "${process}: {${tools.join(', ')}}" }
             .mix(channel.of("Workflow: {virnucpro: '${workflow.manifest.version}', nextflow: '${nextflow.version}'}".toString()))
-            .collectFile(name: 'versions.yml', storeDir: "${given.outdir}/pipeline_info", newLine: true, sort: true)
+            .collectFile(name: 'versions.yml', storeDir: info, newLine: true, sort: true)
 
         workflow.onComplete = {
             if (workflow.success) {
-                log.info("Report: ${given.outdir}/report.html")
+                log.info("Report: ${run.options.outdir}/report.html")
             }
         }
     }

@@ -2,22 +2,22 @@
 
 // [path: folder, window_length: bases, fingerprint: changes with any file of the set]
 def findModels(models) {
-    def bundled = file("${projectDir}/virnucpro/model_sets", glob: false)
+    def bundled = file("${moduleDir}/../virnucpro/model_sets", glob: false)
     def store = file(System.getenv('VIRNUCPRO_MODELS') ?: "${System.getProperty('user.home')}/.cache/virnucpro/models", glob: false)
-    def plain_name = models ==~ /[A-Za-z0-9._+-]+/
-    def folder = (plain_name ? [bundled.resolve(models), store.resolve(models)] : []).find { place -> place.isDirectory() }
-        ?: file(models, glob: false)
-    if (!folder.isDirectory()) {
+    def places = models.contains('/') || file(models, glob: false).isDirectory() ? [file(models, glob: false)]
+        : [bundled.resolve(models), store.resolve(models)]
+    def folder = places.find { place -> place.isDirectory() }
+    if (!folder) {
         def names = bundled.list().sort().join(', ')
-        error("--models ${models}: no such model set; give a bundled one (${names}), one that lies in ${store}, or its folder (docs/models.md tells how to get the original weights)")
+        error("--models ${models}: no such model set; give a bundled one (${names}), or make it from the weights you have: virnucpro models create ${places.last()} --esm2 FILE --dnabert-s FOLDER --classifier FILE")
     }
     def manifest = folder.resolve('manifest.json')
     if (!manifest.exists()) {
-        error("--models ${models}: ${manifest} is missing, so this is no model set (docs/models.md tells how to make one)")
+        error("--models ${models}: ${manifest} is missing, so this is no model set")
     }
     def facts = readManifest(manifest)
     if (!(facts instanceof Map && facts.window_length instanceof Integer)) {
-        error("${manifest}: must be a JSON object with a whole number window_length; make the model set again (docs/models.md)")
+        error("${manifest}: must be a JSON object with a whole number window_length; make the model set again")
     }
     def listing = filesBelow(folder).collect { path -> "${folder.relativize(path)} ${path.size()} ${path.lastModified()}" }
     [path: folder, window_length: facts.window_length, fingerprint: digest([manifest.text] + listing)]
@@ -35,7 +35,7 @@ def readManifest(manifest) {
 // A digest of the code that the tasks run: an edited package must not be served from the cache,
 // and Nextflow looks into neither the package nor a folder given as a path.
 def codeDigest() {
-    def root = file(projectDir, glob: false)
+    def root = file("${moduleDir}/..", glob: false)
     def code = ['virnucpro', 'bin'].collectMany { folder -> filesBelow(root.resolve(folder)) }
     digest(code.findAll { path -> path.name ==~ /.*\.(py|j2)/ }.collectMany { path -> [root.relativize(path), path.text] })
 }

@@ -1,14 +1,14 @@
 // The parameters, as nextflow_schema.json declares them: --help and the checks before anything runs.
 
 def schemaGroups() {
-    new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json", glob: false).text)['$defs'].values()
+    new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../nextflow_schema.json", glob: false).text)['$defs'].values()
 }
 
 // The text of --help. `defaults` are the values that nextflow.config gives.
 def helpText(defaults) {
     def groups = schemaGroups().collect { group ->
         def lines = group.properties.collect { name, rule ->
-            def known = rule.enum ? " (${rule.enum.join(', ')})" : ''
+            def known = rule['enum'] ? " (${rule['enum'].join(', ')})" : ''
             def fallback = name in (group.required ?: []) ? ' [required]'
                 : defaults[name] == null || rule.description.contains('[default') || name == 'help' ? ''
                 : " [default: ${defaults[name]}]"
@@ -23,11 +23,8 @@ def helpText(defaults) {
 // The given parameters as a map of checked, typed values; a wrong one stops the run with one line.
 def checkedParameters(given) {
     def rules = schemaGroups().collectEntries { group -> group.properties }
-    // Nextflow adds a camelCase twin for every name given in kebab-case.
-    def twins = given.keySet().findAll { name -> name.contains('-') }.collect { name ->
-        name.replaceAll(/-(\w)/) { found -> found[1].toUpperCase() }
-    }
-    given.keySet().findAll { name -> !(name in rules) && !(name in twins) }.each { name ->
+    given.keySet().findAll { name -> !(name in rules) }.each { name ->
+        // Nextflow turns --min-score into minScore.
         def plain = name.toLowerCase().replaceAll(/[-_]/, '')
         def near = rules.keySet().find { known -> known.replace('_', '') == plain }
         error("--${name} is not a parameter of this pipeline${near ? "; --${near} is" : ''} (--help lists them all)")
@@ -54,8 +51,8 @@ def typedValue(name, rule, value) {
         error("--${name} needs a value: ${rule.description}")
     }
     if (rule.type == 'string') {
-        if (rule.enum && !(text in rule.enum)) {
-            error("--${name} ${text}: must be one of ${rule.enum.join(', ')}")
+        if (rule['enum'] && !(text in rule['enum'])) {
+            error("--${name} ${text}: must be one of ${rule['enum'].join(', ')}")
         }
         if (rule.pattern && !text.matches(rule.pattern)) {
             error("--${name} ${text}: must be ${rule.pattern.tokenize('|')[0]} or a whole number from 1 on")

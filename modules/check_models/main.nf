@@ -12,7 +12,7 @@ process CHECK_MODELS {
 
     script:
     """
-    check_models.py models
+    check_models.py ./models
     """
 
     stub:

@@ -2,7 +2,7 @@
 process CONSENSUS {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${params.outdir}/${sample}" }, mode: 'copy', saveAs: { name -> name.endsWith('_summary.json') ? null : name }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', saveAs: { name -> name.endsWith('_summary.json') ? null : name }
 
     input:
     tuple val(sample), path(predictions), path(fasta), path(records), path(layout)

@@ -2,7 +2,7 @@
 process DNABERT_S {
     tag "${sample} ${fasta.baseName}"
     label 'process_gpu'
-    publishDir { "${params.outdir}/${sample}/intermediate/nucleotide" }, mode: 'copy', pattern: '*.pt', enabled: params.keep_intermediate
+    publishDir { "${task.ext.outdir}/${sample}/intermediate/nucleotide" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
 
     input:
     tuple val(sample), path(fasta)
@@ -19,7 +19,7 @@ process DNABERT_S {
     script:
     def device = task.accelerator ? 'cuda' : 'cpu'
     """
-    dnabert_s.py --models models --precision ${precision} --device ${device} --threads ${task.cpus} ${fasta}
+    dnabert_s.py --models ./models --precision ${precision} --device ${device} --threads ${task.cpus} ${fasta}
     """
 
     stub:

@@ -3,7 +3,9 @@ process ESM2 {
     tag "${fastas.size()} files${part}"
     label 'process_gpu'
     label 'process_node'
-    publishDir params.outdir, mode: 'copy', pattern: '*.h5', enabled: params.keep_intermediate, saveAs: { name -> "${name - '.embeddings.h5'}/intermediate/embeddings${part}.h5" }
+    publishDir { task.ext.outdir }, mode: 'copy', pattern: '*.h5', saveAs: { name ->
+        task.ext.keep_intermediate ? "${name - '.embeddings.h5'}/intermediate/embeddings${part}.h5" : null
+    }
 
     input:
     // part: '' or, when the work is cut into several tasks, '_1', '_2', ...; samples[i] owns fastas[i]
@@ -30,7 +32,7 @@ process ESM2 {
     def checkpoints = checkpoint_dir ? "--checkpoint-dir '${checkpoint_dir}'" : ''
     def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
     """
-    esm2.py --models models --precision ${precision} --device ${device} --gpus ${ranks} \\
+    esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${ranks} \\
         --token-budget ${budget} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
     """
 

@@ -2,7 +2,7 @@
 process ESM2_V1 {
     tag "${sample} ${fasta.baseName}"
     label 'process_gpu'
-    publishDir { "${params.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', enabled: params.keep_intermediate
+    publishDir { "${task.ext.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
 
     input:
     tuple val(sample), path(fasta)
@@ -19,7 +19,7 @@ process ESM2_V1 {
     script:
     def device = task.accelerator ? 'cuda' : 'cpu'
     """
-    esm2_v1.py --models models --precision ${precision} --device ${device} --threads ${task.cpus} ${fasta}
+    esm2_v1.py --models ./models --precision ${precision} --device ${device} --threads ${task.cpus} ${fasta}
     """
 
     stub:

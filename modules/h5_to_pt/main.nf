@@ -2,7 +2,7 @@
 process H5_TO_PT {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${params.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', enabled: params.keep_intermediate
+    publishDir { "${task.ext.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
 
     input:
     tuple val(sample), path(embeddings), path(dnabert, arity: '1..*')

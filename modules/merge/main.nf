@@ -2,7 +2,7 @@
 process MERGE {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${params.outdir}/${sample}/intermediate/merged" }, mode: 'copy', pattern: '*.pt', enabled: params.keep_intermediate
+    publishDir { "${task.ext.outdir}/${sample}/intermediate/merged" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
 
     input:
     tuple val(sample), path(dnabert, arity: '1..*'), path(esm, arity: '1..*')

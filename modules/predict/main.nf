@@ -2,7 +2,7 @@
 process PREDICT {
     tag "${sample}"
     label 'process_low'
-    publishDir { "${params.outdir}/${sample}" }, mode: 'copy'
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy'
 
     input:
     tuple val(sample), path(merged, arity: '1..*')
@@ -16,7 +16,7 @@ process PREDICT {
 
     script:
     """
-    predict.py --models models --threads ${task.cpus} ${merged}
+    predict.py --models ./models --threads ${task.cpus} ${merged}
     """
 
     stub:

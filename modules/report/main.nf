@@ -1,7 +1,7 @@
 // One page and one record of the run, over all samples.
 process REPORT {
     label 'process_single'
-    publishDir params.outdir, mode: 'copy', saveAs: { name -> name == 'run_info.json' ? "pipeline_info/${name}" : name }
+    publishDir { task.ext.outdir }, mode: 'copy', saveAs: { name -> name == 'run_info.json' ? "pipeline_info/${name}" : name }
 
     input:
     path summaries, stageAs: 'summaries/*', arity: '1..*'
@@ -20,7 +20,7 @@ process REPORT {
     cat > options.json << 'END_OF_OPTIONS'
     ${options}
     END_OF_OPTIONS
-    report.py --models models --options options.json summaries/*.json facts/*/*.json
+    report.py --models ./models --options options.json summaries/*.json facts/*/*.json
     """
 
     stub:
