@@ -6,9 +6,9 @@ row names what it belongs to, and a row that is not the one expected stops the r
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from virnucpro.calling.rollup import RollUp, Tier, call
 from virnucpro.calling.summary import STATUSES, Summary
@@ -26,15 +26,10 @@ WINDOWS = (
     *("record", "sequence_id", "window", "start", "end"),
     *("frames", "best_frame", "virus_score", "others_score", "call"),
 )
-TIER = (
-    *("tier", "weighted_delta", "n_confident_viral", "n_confident_nonviral", "n_ambiguous"),
-    *("viral_proportion", "nonviral_proportion", "rollup_call"),
-)
-CONTIGS = (*RECORDS, "viral_windows", "virus_score", "call", *TIER)
+CONTIGS = (*RECORDS, "viral_windows", "virus_score", "call", *Tier._fields)
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """One frame: its two scores as numbers, and as the text they came in."""
 
     frame: str
@@ -141,7 +136,7 @@ def _call_record(record: Record, inputs: _Inputs, outputs: _Outputs, summary: Su
         )
     verdict = rollup.call(summary.min_score)
     score = rollup.virus_score if rollup.windows else None
-    tier = _tier_fields(rollup.tier() if rollup.windows else None)
+    tier = map(str, rollup.tier()) if rollup.windows else [MISSING] * len(Tier._fields)
     _row(outputs.contigs, [*row, str(rollup.viral_windows), _text(score), verdict, *tier])
     if verdict == "virus":
         write_record(outputs.viral, record.header, record.sequence)
@@ -175,13 +170,6 @@ def _writing(path: Path) -> Iterator[TextIO]:
 
 def _row(file: TextIO, values: tuple[str, ...] | list[str]) -> None:
     file.write("\t".join(values) + "\n")
-
-
-def _tier_fields(tier: Tier | None) -> list[str]:
-    if tier is None:
-        return [MISSING] * len(TIER)
-    values = {field.name: getattr(tier, field.name) for field in fields(tier)}
-    return [str(values[name]) for name in TIER]
 
 
 def _text(value: float | None) -> str:

@@ -4,8 +4,8 @@ Ours: the score of a record is the mean over its scored windows, its call the ma
 The roll-up weighs every window by how decided it is; its cut-offs are those of viral-ngs.
 """
 
-from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 CALLS = ("virus", "others", "no_call")
 
@@ -26,11 +26,9 @@ def call(virus_wins: bool, virus_score: float, min_score: float | None) -> str:
     return "virus" if virus_wins and (min_score is None or virus_score >= min_score) else "others"
 
 
-@dataclass(frozen=True)
-class Tier:
+class Tier(NamedTuple):
     """The roll-up's verdict; numbers rounded to 3 digits, as viral-ngs writes them."""
 
-    rollup_call: str
     tier: str
     weighted_delta: float
     n_confident_viral: int
@@ -38,6 +36,7 @@ class Tier:
     n_ambiguous: int
     viral_proportion: float
     nonviral_proportion: float
+    rollup_call: str
 
 
 class RollUp:
@@ -91,7 +90,6 @@ class RollUp:
         if self.windows < _MIN_WINDOWS:
             tier = _DEMOTED[tier]
         return Tier(
-            rollup_call=verdict,
             tier=tier,
             weighted_delta=round(delta, 3) + 0.0,  # no minus before a zero
             n_confident_viral=self._confident_viral,
@@ -99,6 +97,7 @@ class RollUp:
             n_ambiguous=self._ambiguous,
             viral_proportion=round(viral, 3),
             nonviral_proportion=round(nonviral, 3),
+            rollup_call=verdict,
         )
 
 
