@@ -59,6 +59,20 @@ def test_pipeline_and_package_have_one_version() -> None:
     assert manifest[1] == PROJECT["project"]["version"]
 
 
+def test_pipeline_runs_in_the_image_that_make_container_tags() -> None:
+    config = (ROOT / "conf/containers.config").read_text()
+    image = re.search(r"^\s*container\s*=\s*'([^']+)'", config, re.MULTILINE)
+    assert image is not None
+    tagged = subprocess.run(
+        ["make", "--dry-run", "engine=podman", "container"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--tag {image[1]} " in tagged.stdout
+
+
 def test_image_is_built_from_files_that_the_ignore_file_lets_through() -> None:
     copied = {
         source
