@@ -40,3 +40,15 @@ def sample_name(path: Path) -> str:
     'run_7'
     """
     return re.sub(r"[^A-Za-z0-9._+-]", "_", _FASTA_SUFFIX.sub("", path.name))
+
+
+def file_number(path: Path) -> int:
+    """The N of `output_N.fa` and of every file made from it. Raises `InputError` for another name.
+
+    >>> file_number(Path("nucleotide/output_12_DNABERT_S.pt"))
+    12
+    """
+    found = re.match(r"output_(\d+)(?=[_.])", path.name)
+    if not found:
+        raise InputError(f"{path}: a name like output_1… is needed, to know which files belong together")
+    return int(found.group(1))

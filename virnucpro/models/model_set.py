@@ -13,7 +13,6 @@ from virnucpro.errors import InputError
 from virnucpro.files import atomic
 
 MANIFEST = "manifest.json"
-DEFAULT_MODEL_SET = "virnucpro-500"
 _BUNDLED = Path(__file__).parent.parent / "model_sets"
 _REPAIR = "copy or create the model set again"
 _DNABERT_S_FILES = ("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin")

@@ -3,8 +3,10 @@
 import json
 import pickle
 import re
+import zipfile
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,19 @@ class Esm2Config:
     token_dropout: bool
 
 
+def read_esm2_config(path: Path) -> Esm2Config:
+    """The shape alone; a safetensors file is not read beyond its header."""
+    if path.suffix == ".safetensors":
+        with _open_safetensors(path) as file:
+            return _config_in(path, file.metadata())
+    return read_esm2(path)[0]
+
+
 def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
     """Config and state (fair-esm's names) from a fair-esm `.pt` checkpoint or `.safetensors`."""
     if path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
-        try:
-            return Esm2Config(**json.loads(metadata["esm2"])), state
-        except (KeyError, TypeError, json.JSONDecodeError):
-            raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+        return _config_in(path, metadata), state
     checkpoint = read_torch(path, allowed=[Namespace])
     try:
         sizes = checkpoint["cfg"]["model"]
@@ -60,20 +67,33 @@ def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> N
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file."""
+    with _open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except SafetensorError as error:
         raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
 
 
+def _config_in(path: Path, metadata: Mapping[str, str] | None) -> Esm2Config:
+    try:
+        return Esm2Config(**json.loads((metadata or {})["esm2"]))
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+
+
 def read_torch(path: Path, allowed: list[Any] | None = None) -> Any:
     """`torch.load` with `weights_only=True`: tensors, plain containers, the `allowed` classes."""
     try:
         with torch.serialization.safe_globals(allowed or []):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pickle.UnpicklingError as error:

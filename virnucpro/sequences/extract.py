@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from virnucpro.defaults import SPLIT_SIZE
 from virnucpro.files import atomic
 from virnucpro.sequences.fasta import Record, read_fasta, write_record
 from virnucpro.sequences.frames import Frame, open_frames
@@ -13,7 +14,6 @@ from virnucpro.sequences.windows import windows
 RECORD_COLUMNS = ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
 LAYOUT_COLUMNS = ("record", "sequence_id", "window", "start", "end", "frames")
 STATUSES = ("called", "no_open_frame", "too_short", "ambiguous")
-DEFAULT_SPLIT_SIZE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def status(record: Record, cut: list[Window]) -> str:
 
 
 def extract_frames(
-    fasta: Path, output: Path, sample: str, window_length: int, split_size: int = DEFAULT_SPLIT_SIZE
+    fasta: Path, output: Path, sample: str, window_length: int, split_size: int = SPLIT_SIZE
 ) -> None:
     """Write one sample's windows, frames, split files and the two tables into the folder `output`.
 

@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Embed one file of nucleotide frames with DNABERT-S (v1.0)."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from virnucpro.cli.entry import run
+from virnucpro.cli.options import FILE, on_device
+from virnucpro.embedding.device import choose
+from virnucpro.embedding.dnabert import embed_nucleotide_files
+from virnucpro.models.model_set import ModelSet
+
+
+@click.command(help=__doc__)
+@on_device
+@click.argument("fasta", type=FILE)
+def dnabert_s(models: Path, device: str, precision: str, threads: int, fasta: Path) -> None:
+    torch.set_num_threads(threads)
+    compute = choose(device, precision)
+    click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
+    embed_nucleotide_files(ModelSet.open(models).dnabert_s, [fasta], Path(), compute)
+
+
+if __name__ == "__main__":
+    run(dnabert_s)

@@ -1,0 +1,97 @@
+"""Fixtures that need the real classes: small models with random weights, made as their authors publish them."""
+
+import json
+import random
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from esm.model.esm2 import ESM2
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, processors, trainers
+
+from virnucpro.models.assemble import assemble_model_set
+from virnucpro.models.classifier import MLPClassifier, save_classifier
+from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
+from virnucpro.models.model_set import ModelSet
+
+DATA = Path(__file__).parent / "data"
+GOLDEN = DATA / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Inputs, intermediates and outputs of the original with the real models."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def fair_esm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fair-esm checkpoint: 3 layers, 32 wide, 4 heads, named as fairseq names its weights."""
+    torch.manual_seed(11)
+    model = ESM2(num_layers=3, embed_dim=32, attention_heads=4, token_dropout=True)
+    sizes = Namespace(
+        encoder_layers=3, encoder_embed_dim=32, encoder_attention_heads=4, token_dropout=True, arch="esm2"
+    )
+    state = {f"encoder.sentence_encoder.{name}": value for name, value in model.state_dict().items()}
+    path = tmp_path_factory.mktemp("esm2") / "esm2_tiny.pt"
+    torch.save({"cfg": {"model": sizes}, "model": state}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dnabert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DNABERT-S in the published layout: 2 layers, 48 wide, 6 heads, a BPE tokenizer of 300 tokens."""
+    folder = tmp_path_factory.mktemp("dnabert_s")
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    letters = random.Random(5)
+    text = ("".join(letters.choices("ACGT", k=400)) for _ in range(200))
+    tokenizer.train_from_iterator(text, trainers.BpeTrainer(vocab_size=300, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = DnabertConfig(300, 48, 2, 6, 64, 2, 1e-12)
+    torch.manual_seed(12)
+    model = DnabertS(config, tokenizer)
+    save_file({published_name(n): v.clone() for n, v in model.state_dict().items()}, folder / "model.safetensors")
+    published = {name: getattr(config, name) for name in config.__slots__}
+    (folder / "config.json").write_text(json.dumps(published))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_set(fair_esm: Path, dnabert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSet:
+    """A whole model set with windows of 500 bases; its classifier is random, so both calls occur."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(13)
+    classifier = MLPClassifier(48 + 32)
+    save_classifier(folder / "classifier.safetensors", classifier)
+    return assemble_model_set(
+        folder / "tiny", fair_esm, dnabert_folder, folder / "classifier.safetensors", window_length=500
+    )
+
+
+def random_dna(letters: random.Random, length: int) -> str:
+    """Bases drawn evenly, stops avoided in one frame so that windows have something to embed."""
+    codons = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT"]
+    sense = [codon for codon in codons if codon not in ("TAA", "TAG", "TGA")]
+    return "".join(letters.choices(sense, k=length // 3 + 1))[:length]
+
+
+def write_reads(path: Path) -> Path:
+    """Twelve records of 60 to 1,700 bases; some windows have an open frame, some records none."""
+    letters = random.Random(7)
+    with path.open("w") as out:
+        for number, length in enumerate([100, 171, 300, 499, 500, 501, 750, 1000, 1700, 60, 1200, 450]):
+            dna = random_dna(letters, length) if number % 3 else "".join(letters.choices("ACGT", k=length))
+            out.write(f">read_{number} length={length}\n{dna}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`reads.fa`: see `write_reads`."""
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa")

@@ -1,0 +1,134 @@
+"""`virnucpro predict`: one FASTA file to calls."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from virnucpro.cli.options import TokenBudget
+from virnucpro.defaults import DEVICES, MODEL_SET, PRECISIONS, SPLIT_SIZE
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("fasta", type=click.Path(path_type=Path))
+@click.option("--models", "-m", default=MODEL_SET, show_default=True, help="Model set, by name or folder.")
+@click.option("--output-dir", "-o", type=click.Path(path_type=Path), help="[default: <sample>_predictions]")
+@click.option(
+    "--expected-length", "-e", type=click.IntRange(3), help="Bases a window.  [default: the model set's]"
+)
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Call viral only from this score on.")
+@click.option("--parallel", is_flag=True, help="ESM-2 on v2.0: packed batches, one rank a device.")
+@click.option("--v1-fallback", is_flag=True, help="ESM-2 back on v1.0, also with --parallel.")
+@click.option("--device", "-d", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--gpus",
+    help="With --parallel: the GPUs to use, and no other, such as 0,1 [default: all visible]; "
+    "with --device cpu, how many CPU ranks [default: 1].",
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option(
+    "--token-budget", type=TokenBudget(), default="auto", show_default=True, help="ESM-2 v2.0 tokens a batch."
+)
+@click.option(
+    "--split-size", type=click.IntRange(1), default=SPLIT_SIZE, show_default=True, help="Frames a file."
+)
+@click.option(
+    "--threads", "-t", type=click.IntRange(1), help="CPU threads.  [default: all this process may use]"
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from what an unfinished run left, and keep ESM-2 shards for the next.",
+)
+@click.option(
+    "--force-resume", is_flag=True, help="Like --resume, but throw away what it left of ESM-2 and redo that."
+)
+@click.option(
+    "--force", "-f", is_flag=True, help="Write into a folder that is not empty; results there are replaced."
+)
+@click.option("--keep-intermediate", "-k", is_flag=True, help="Keep windows, frames and embeddings too.")
+def predict(
+    fasta: Path,
+    models: str,
+    output_dir: Path | None,
+    expected_length: int | None,
+    min_score: float | None,
+    parallel: bool,
+    v1_fallback: bool,
+    device: str,
+    gpus: str | None,
+    precision: str,
+    token_budget: int | None,
+    split_size: int,
+    threads: int | None,
+    resume: bool,
+    force_resume: bool,
+    force: bool,
+    keep_intermediate: bool,
+) -> None:
+    """Predict which sequences of FASTA (plain or gzip) are viral.
+
+    Without --parallel everything runs on v1.0, on one device.
+    """
+    from virnucpro.files import sample_name
+    from virnucpro.models.model_set import ModelSet
+    from virnucpro.pipeline import prediction
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+
+    use_v2 = parallel and not v1_fallback
+    _log_architecture(use_v2, v1_fallback)
+    model_set = ModelSet.open(models)
+    resume = resume or force_resume
+    threads = threads or len(os.sched_getaffinity(0))
+    prediction.run_prediction(
+        fasta,
+        output_dir or Path(f"{sample_name(fasta)}_predictions"),
+        model_set,
+        prediction.Options(
+            expected_length or model_set.window_length, split_size, device, precision, min_score
+        ),
+        gpus=_ranks(parallel, device, gpus),
+        threads=threads,
+        keep_intermediate=keep_intermediate,
+        resume=resume,
+        force=force,
+        use_v2_architecture=use_v2,
+        runtime_config=RuntimeConfig(resume, None, force_resume, token_budget, threads) if use_v2 else None,
+    )
+
+
+def _log_architecture(use_v2: bool, v1_fallback: bool) -> None:
+    if use_v2:
+        log.info("Architecture: v2.0 hybrid")
+        log.info("  ESM-2: v2.0 (packed batches, one rank a device)")
+        log.info("  DNABERT-S: v1.0 (one task per file)")
+    else:
+        log.info("Architecture: v1.0 (%s)", "--v1-fallback" if v1_fallback else "without --parallel")
+
+
+def _ranks(parallel: bool, device: str, gpus: str | None) -> Sequence[str | None]:
+    """The ids of the GPUs to use, one rank each; None stands for a CPU rank."""
+    from virnucpro.embedding.device import choose, select_gpus, visible_gpus
+    from virnucpro.errors import InputError
+
+    if gpus and not parallel:
+        raise InputError("--gpus needs --parallel; without it one device is used")
+    if device == "cpu" and gpus:
+        if not gpus.isdecimal() or int(gpus) < 1:
+            raise InputError(f"--gpus {gpus}: with --device cpu, the number of CPU ranks")
+        return [None] * int(gpus)
+    if gpus:
+        selected = select_gpus(gpus)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(selected)
+        return selected
+    if choose(device, "auto").device == "cpu":
+        return [None]
+    if not parallel and len(visible_gpus()) > 1:
+        log.warning(
+            "%s GPUs are visible and one is used; add --parallel to use them all", len(visible_gpus())
+        )
+    return visible_gpus() if parallel else visible_gpus()[:1]

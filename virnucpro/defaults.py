@@ -1,0 +1,6 @@
+"""Names and defaults that command lines and steps share; importing this loads no other library."""
+
+DEVICES = ("auto", "cuda", "cpu")
+PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+MODEL_SET = "virnucpro-500"
+SPLIT_SIZE = 10_000  # sequences in an output_N file, as the original

@@ -1,0 +1,66 @@
+"""DNABERT-S, v1.0: one file of frames in, one `output_N_DNABERT_S.pt` out."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from virnucpro.embedding.device import Compute
+from virnucpro.embedding.facts import StageFacts
+from virnucpro.embedding.plan import default_budget, embed
+from virnucpro.errors import InputError
+from virnucpro.files import atomic, file_number
+from virnucpro.models.attention import ATTENTION
+from virnucpro.models.dnabert_s import DnabertS, load_dnabert_s
+from virnucpro.sequences.fasta import read_frames
+
+
+def embed_nucleotide_files(folder: Path, fastas: Sequence[Path], output: Path, compute: Compute) -> None:
+    """Embed each FASTA of frames on its own with the DNABERT-S in `folder`; files with the original's layout,
+    `{'nucleotide': [id], 'data': [{'label': id, 'mean_representation': [dim floats]}]}`, go to `output`,
+    and beside each the facts of its making."""
+    model: DnabertS | None = None
+    for fasta in fastas:
+        started = time.monotonic()
+        frames = list(read_frames(fasta))
+        if frames and model is None:
+            model = load_dnabert_s(folder, compute.torch_device, compute.dtype)
+        _embed_file(model, frames, output / f"output_{file_number(fasta)}_DNABERT_S.pt", compute, started)
+
+
+def _embed_file(
+    model: DnabertS | None, frames: list[tuple[str, str]], target: Path, compute: Compute, started: float
+) -> None:
+    ids = [id for id, _ in frames]
+    budget = default_budget(compute.torch_device)
+    tokens: list[int] = []
+    if model is None:
+        data = []
+    else:
+        vectors = embed(model, [bases for _, bases in frames], budget, compute.torch_device, tokens.append)
+        if not np.isfinite(vectors).all():
+            raise InputError(f"{target}: non-finite embeddings in {compute.precision}; use --precision fp32")
+        data = [
+            {"label": id, "mean_representation": vector}
+            for id, vector in zip(ids, vectors.tolist(), strict=True)
+        ]
+    with atomic(target) as temporary:
+        torch.save({"nucleotide": ids, "data": data}, temporary)
+    facts = StageFacts(
+        stage="DNABERT_S",
+        architecture="v1.0",
+        engine="v1.0 per file",
+        attention=ATTENTION,
+        device=compute.device,
+        device_name=compute.device_name,
+        precision=compute.precision,
+        world_size=1,
+        token_budget=budget,
+        sequences=len(ids),
+        unique_sequences=len(ids),
+        tokens=sum(tokens),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    facts.write(target.with_suffix(".json"))

@@ -1,0 +1,77 @@
+"""ESM-2, v1.0: fair-esm's own model and batches, one file of proteins in, one `output_N_ESM.pt` out."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from esm.data import FastaBatchedDataset
+from esm.model.esm2 import ESM2
+
+from virnucpro.embedding.device import Compute
+from virnucpro.embedding.facts import StageFacts
+from virnucpro.embedding.h5_to_pt import save_esm_pt
+from virnucpro.errors import InputError
+from virnucpro.files import file_number
+from virnucpro.models.esm2 import POOLED_RESIDUES
+from virnucpro.models.weights import read_esm2
+from virnucpro.sequences.fasta import read_frames
+
+TOKENS_PER_BATCH = 2048  # the original's; residues and one more a sequence, padding counted
+
+
+def load_fair_esm(weights: Path, compute: Compute) -> ESM2:
+    """fair-esm's model with the weights of a checkpoint; its two heads, never asked, may be missing there."""
+    config, state = read_esm2(weights)
+    model = ESM2(config.num_layers, config.embed_dim, config.attention_heads, "ESM-1b", config.token_dropout)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if unexpected or any(not name.startswith(("lm_head.", "contact_head.")) for name in missing):
+        raise InputError(f"{weights}: not an ESM-2 checkpoint (layers missing or unknown)")
+    return model.to(compute.torch_device, compute.dtype).eval()
+
+
+@torch.inference_mode()
+def embed_protein_files(weights: Path, fastas: Sequence[Path], output: Path, compute: Compute) -> None:
+    """Embed each FASTA of proteins on its own, as the original: batches sorted by length and padded, nothing
+    truncated, the mean over the first 1,024 residues; `{'proteins': [id], 'data': [(dim,) float32]}` in the
+    file's order goes to `output`. Raises `InputError` for repeated ids."""
+    model: ESM2 | None = None
+    for fasta in fastas:
+        started = time.monotonic()
+        frames = list(read_frames(fasta))
+        ids = [id for id, _ in frames]
+        if len(set(ids)) < len(ids):
+            raise InputError(f"{fasta}: an id comes twice; ids must be unique")
+        if frames and model is None:
+            model = load_fair_esm(weights, compute)
+        vectors = torch.empty((len(frames), model.embed_dim if model else 0))
+        data = FastaBatchedDataset(ids, [protein for _, protein in frames])
+        for batch in data.get_batch_indices(TOKENS_PER_BATCH, extra_toks_per_seq=1):
+            assert model is not None
+            _, proteins, tokens = model.alphabet.get_batch_converter()([data[i] for i in batch])
+            layer = model.num_layers
+            out = model(tokens.to(compute.torch_device), repr_layers=[layer])["representations"][layer]
+            for row, (i, protein) in enumerate(zip(batch, proteins, strict=True)):
+                residues = out[row, 1 : min(len(protein), POOLED_RESIDUES) + 1]
+                vectors[i] = residues.mean(0)
+        name = f"output_{file_number(fasta)}_ESM"
+        save_esm_pt(output / f"{name}.pt", ids, vectors)
+        _facts(frames, compute, started).write(output / f"{name}.json")
+
+
+def _facts(frames: Sequence[tuple[str, str]], compute: Compute, started: float) -> StageFacts:
+    return StageFacts(
+        stage="ESM2_V1",
+        architecture="v1.0",
+        engine="v1.0 fair-esm batches",
+        attention="fair-esm",
+        device=compute.device,
+        device_name=compute.device_name,
+        precision=compute.precision,
+        world_size=1,
+        token_budget=TOKENS_PER_BATCH,
+        sequences=len(frames),
+        unique_sequences=len(frames),
+        tokens=sum(len(protein) + 2 for _, protein in frames),
+        seconds=round(time.monotonic() - started, 3),
+    )

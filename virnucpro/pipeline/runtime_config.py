@@ -1,0 +1,19 @@
+"""How an ESM-2 v2.0 run goes about its work; nothing here changes what it computes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """`enable_checkpointing`: shards stay in `checkpoint_dir` (default: beside the output) until the result
+    is whole, and a later run with the same proteins and weights goes on from them. `force_restart`: shards
+    found there are thrown away first. `token_budget`: tokens a batch, None for the device's default.
+    `threads`: CPU threads, shared by the ranks.
+    """
+
+    enable_checkpointing: bool = False
+    checkpoint_dir: Path | None = None
+    force_restart: bool = False
+    token_budget: int | None = None
+    threads: int = 1
