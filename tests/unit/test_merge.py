@@ -173,11 +173,14 @@ def test_python_floats_come_back_as_the_float32_they_were(tmp_path: Path) -> Non
     assert load(tmp_path / "m.pt")["data"].numpy().tobytes() == np.concatenate([values] * 2, axis=1).tobytes()
 
 
-def test_half_precision_vectors_become_float32(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_vectors_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
     left, right = pair(tmp_path, {"a": [1.0]}, {})
-    torch.save({"proteins": ["a"], "data": [torch.tensor([0.1], dtype=torch.float16)]}, right)
+    torch.save({"proteins": ["a"], "data": [torch.tensor([0.1], dtype=dtype)]}, right)
     merge_pair(left, right, tmp_path / "m.pt")
-    assert load(tmp_path / "m.pt")["data"].dtype == torch.float32
+    merged = load(tmp_path / "m.pt")["data"]
+    assert merged.dtype == torch.float32
+    assert merged[0, 1] == torch.tensor(0.1, dtype=dtype).float()
 
 
 class Malicious:
