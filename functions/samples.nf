@@ -25,7 +25,7 @@ def readSamples(input) {
 def readSamplesheet(sheet) {
     def rows = sheet.text.replace('\uFEFF', '').readLines().withIndex(1)
         .findAll { line, _number -> line.trim() }
-        .collect { line, number -> [line.splitCsv(strip: true, quote: '"')[0], number] }
+        .collect { line, number -> [csvCells(line), number] }
     if (!rows) {
         error("${sheet}: is empty; the first line must be sample,fasta")
     }
@@ -52,6 +52,11 @@ def readSamplesheet(sheet) {
         }
         [row.sample, fasta]
     }
+}
+
+// 'a, "b, c"' -> ['a', 'b, c']: only commas outside quotes separate.
+def csvCells(line) {
+    line.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/, -1).collect { cell -> cell.trim().replaceAll(/^"|"$/, '') }
 }
 
 // The file's name without .fa(sta)(.gz); the same rule as sample_name in virnucpro/files.py.

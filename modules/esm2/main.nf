@@ -12,7 +12,7 @@ process ESM2 {
     tuple val(part), val(samples), path(fastas, stageAs: '?/*', arity: '1..*')
     tuple path(models, stageAs: 'models'), val(fingerprint)
     val precision
-    val token_budget   // tokens per batch, or auto
+    val token_budget   // tokens per batch, or auto; halved at each further attempt (exit code 75: out of GPU memory)
     val gpus           // ranks, or all
     val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash
     val code           // digest of the package
@@ -26,14 +26,11 @@ process ESM2 {
 
     script:
     def device = task.accelerator ? 'cuda' : 'cpu'
-    def ranks = task.accelerator || gpus != 'all' ? gpus : 1
-    // Exit code 75 (out of GPU memory) comes back with half the budget.
-    def budget = token_budget == 'auto' ? 'auto' : Math.max(1, token_budget.toInteger() >> (task.attempt - 1))
     def checkpoints = checkpoint_dir ? "--checkpoint-dir '${checkpoint_dir}'" : ''
     def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
     """
-    esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${ranks} \\
-        --token-budget ${budget} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
+    esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${gpus} \\
+        --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
     """
 
     stub:

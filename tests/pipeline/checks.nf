@@ -9,7 +9,8 @@ def verdict(given) {
         "ok ${run.samples.collect { sample, _fasta -> sample }.join(' ')}"
     }
     catch (Exception failure) {
-        failure.message ?: failure.cause.message
+        // A function of an included script wraps what it throws.
+        [failure, failure.cause, failure.cause?.cause].find { cause -> cause?.message }.message
     }
 }
 
