@@ -107,7 +107,7 @@ def flow(summary: Mapping[str, Any]) -> Picture:
 
 def histogram(summary: Mapping[str, Any]) -> Picture:
     """Scored records by virus score, 20 bins from 0 to 1, coloured by call; others stand on virus."""
-    left, top, width, height = 44.0, 16.0, 400.0, 170.0
+    left, top, width, height = 64.0, 16.0, 400.0, 170.0
     counts: Mapping[str, Sequence[int]] = summary["histogram"]
     tallest = max((a + b for a, b in zip(counts["virus"], counts["others"], strict=True)), default=0)
     step = width / BINS
