@@ -1,5 +1,6 @@
 """`virnucpro train`: from labelled FASTA files to a whole model set."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ import click
 )
 @click.option(
     "--fragments",
-    default=4000,
+    default=2500,
     show_default=True,
     type=click.IntRange(10),
     help="Training fragments of each class; a fifth of it for validation.",
@@ -51,19 +52,11 @@ def train(
 
     Example: virnucpro train genomes.tsv --data-dir genomes --output my_model_set
     """
-    from virnucpro.training.train import (
-        Settings,
-        train_model_set,
-    )  # torch is slow to import: help stays instant
+    from virnucpro.training.train import Settings, train_model_set
 
     settings = Settings(
         window_length=window_length, fragments_per_class=fragments, seed=seed, threads=threads
     )
-    train_model_set(
-        table,
-        data_dir or table.parent,
-        output,
-        encoders,
-        settings,
-        log=lambda line: click.echo(line, err=True),
-    )
+    log = logging.getLogger(__name__).info
+    train_model_set(table, data_dir or table.parent, output, encoders, settings, log)
+    click.echo(f"{output}: model set {output.name!r}; {output / 'MODEL_CARD.md'} says how well it does")

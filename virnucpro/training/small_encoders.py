@@ -6,6 +6,7 @@ of the pipeline, a thousandth of the size. They know their training genomes and 
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, processors, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
 from virnucpro.models.attention import Packed
+from virnucpro.models.classifier import MLPClassifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
 from virnucpro.models.esm2 import ESM2
 from virnucpro.models.weights import Esm2Config, write_esm2
@@ -26,7 +28,7 @@ from virnucpro.training.fit import copy_of_weights, weighted_loss
 
 ESM2_CONFIG = Esm2Config(num_layers=2, embed_dim=64, attention_heads=4, token_dropout=True)
 DNABERT_S_CONFIG = DnabertConfig(
-    vocab_size=1024,
+    vocab_size=96,
     hidden_size=64,
     num_hidden_layers=2,
     num_attention_heads=4,
@@ -35,14 +37,22 @@ DNABERT_S_CONFIG = DnabertConfig(
     layer_norm_eps=1e-12,
 )
 SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
-TOKENIZER_FRAMES = 4000
-TOKENIZER_PIECE = 100  # bases; the trainer is slow on long words, and no token comes near this length
 
 BATCH = 64  # frames
 POOL = 16 * BATCH  # frames sorted by length together: neighbours of equal length share an attention call
-EPOCHS = 3
-LEARNING_RATE = 2e-3
-WARM_UP = 0.1  # of the steps
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run over the training frames with its own learning rate, warmed up and annealed."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+
+
+WITHOUT_LAYERS = Stage("embeddings", epochs=6, learning_rate=4e-3)
+WITH_LAYERS = Stage("encoders", epochs=2, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class LabelledFrames:
 
 
 class Pair(nn.Module):
-    """Both encoders with a linear head on top: what is trained, together."""
+    """Both encoders with a classifier on top: what is trained, together."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -64,7 +74,11 @@ class Pair(nn.Module):
         self.esm2 = ESM2(ESM2_CONFIG)
         head_dim = ESM2_CONFIG.embed_dim // ESM2_CONFIG.attention_heads
         self.esm2.inv_freq = 10_000 ** -(torch.arange(0, head_dim, 2) / head_dim)
-        self.head = nn.Linear(self.dnabert_s.dim + self.esm2.dim, 2)
+        self.head = MLPClassifier(self.dnabert_s.dim + self.esm2.dim)
+        for name, parameter in self.named_parameters():
+            # Each residual branch begins at nothing, so the layers begin as what the embeddings learned.
+            if name.rpartition(".")[0].endswith((".dense", ".wo", ".out_proj", ".fc2")):
+                nn.init.zeros_(parameter)
 
     def forward(self, frames: Sequence[Frame]) -> Tensor:
         """Logits (n, 2)."""
@@ -72,6 +86,14 @@ class Pair(nn.Module):
         protein = _embed(self.esm2, [frame.protein for frame in frames])
         logits: Tensor = self.head(torch.cat([dna, protein], dim=1))
         return logits
+
+    @contextmanager
+    def without_layers(self) -> Iterator[None]:
+        """Embeddings, norm and mean only: much faster, and most of what a small model learns."""
+        kept = self.dnabert_s.layer, self.esm2.layers
+        self.dnabert_s.layer, self.esm2.layers = nn.ModuleList(), nn.ModuleList()
+        yield
+        self.dnabert_s.layer, self.esm2.layers = kept
 
 
 def make_small_encoders(
@@ -81,46 +103,52 @@ def make_small_encoders(
     seed: int,
     log: Callable[[str], None],
 ) -> Encoders:
-    """Train both encoders, write them to `directory`, and load them from there.
+    """Train both encoders, first their embeddings, then all of them; write them, and load what was written.
 
-    The weights of the epoch with the lowest validation loss are kept. The same frames, seed, machine and
-    number of threads give the same files.
+    The same frames, seed, machine and number of threads give the same files.
     """
     torch.manual_seed(seed)
     pair = Pair(train_tokenizer([frame.nucleotide for frame in training.frames]))
-    steps = EPOCHS * -(-len(training.frames) // BATCH)
-    optimizer = torch.optim.AdamW(pair.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=WARM_UP)
+    with pair.without_layers():
+        _train(pair, training, validation, WITHOUT_LAYERS, log)
+    _train(pair, training, validation, WITH_LAYERS, log)
+    return _write(directory, pair)
+
+
+def _train(
+    pair: Pair, training: LabelledFrames, validation: LabelledFrames, stage: Stage, log: Callable[[str], None]
+) -> None:
+    """Run one stage; `pair` ends with the weights of lowest validation loss, those it came with included."""
     y, weight = torch.from_numpy(training.y), torch.from_numpy(training.weight)
     lengths = np.array([len(frame.protein) for frame in training.frames])
-    best_loss, best = float("inf"), copy_of_weights(pair)
-    for epoch in range(1, EPOCHS + 1):
+    optimizer = torch.optim.AdamW(pair.parameters(), lr=stage.learning_rate)
+    steps = stage.epochs * -(-len(lengths) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, steps, pct_start=0.1)
+    best_loss, best = _validation_loss(pair, validation), copy_of_weights(pair)
+    for epoch in range(1, stage.epochs + 1):
         pair.train()
         for rows in batches_of_like_length(lengths):
-            logits = pair([training.frames[row] for row in rows])
-            loss = weighted_loss(logits, y[rows], weight[rows])
+            loss = weighted_loss(pair([training.frames[row] for row in rows]), y[rows], weight[rows])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
             optimizer.step()
             schedule.step()
         loss_now = _validation_loss(pair, validation)
-        log(f"encoders: epoch {epoch} of {EPOCHS}, validation loss {loss_now:.4f}")
+        log(f"{stage.name}: epoch {epoch} of {stage.epochs}, validation loss {loss_now:.4f}")
         if loss_now < best_loss:
             best_loss, best = loss_now, copy_of_weights(pair)
     pair.load_state_dict(best)
-    return _write(directory, pair)
 
 
 def train_tokenizer(nucleotides: Sequence[str]) -> Tokenizer:
-    """Byte-pair encoding of upper-case DNA; any letter but A, C, G, T becomes [UNK], as in DNABERT-S."""
-    step = max(1, len(nucleotides) // TOKENIZER_FRAMES)
-    pieces = [
-        sequence[start : start + TOKENIZER_PIECE]
-        for sequence in nucleotides[::step]
-        for start in range(0, len(sequence), TOKENIZER_PIECE)
-    ]
+    """Byte-pair encoding of upper-case DNA within codons, so that its tokens are the codons of the frame.
+
+    Any letter but A, C, G, T becomes [UNK]. (The published vocabulary has 4,096 tokens of any length; a model
+    this small learns more from codons.)
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(".{3}"), behavior="isolated")
     trainer = trainers.BpeTrainer(
         vocab_size=DNABERT_S_CONFIG.vocab_size,
         special_tokens=SPECIAL_TOKENS,
@@ -128,7 +156,7 @@ def train_tokenizer(nucleotides: Sequence[str]) -> Tokenizer:
         limit_alphabet=4,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(pieces, trainer)
+    tokenizer.train_from_iterator(nucleotides, trainer)
     ends = [(token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     return tokenizer

@@ -46,7 +46,7 @@ class Settings:
     """Everything, beside the data, that changes the result."""
 
     window_length: int = 500
-    fragments_per_class: int = 4000
+    fragments_per_class: int = 2500
     seed: int = 1
     threads: int = 1
 
@@ -75,6 +75,7 @@ def train_model_set(
     log(f"{len(training)} fragments to train on, {len(validation)} to validate")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
+        made = scratch / "set"
         if given is None:
             labelled = label_frames(training), label_frames(validation)
             encoders = make_small_encoders(scratch / "encoders", *labelled, settings.seed, log)
@@ -97,7 +98,7 @@ def train_model_set(
             "test": [asdict(row) for row in rows],
         }
         create_model_set(
-            scratch / "set",
+            made,
             name=output.name,
             esm2=encoders.esm2_file,
             dnabert_s=encoders.dnabert_s_folder,
@@ -106,10 +107,11 @@ def train_model_set(
             about={"training": facts},
         )
         card = model_card(output.name, facts, rows)
-        (scratch / "set" / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-        write_splits(scratch / "set" / "splits.tsv", parts)
+        (made / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        shutil.copyfile(table, made / "training.tsv")
+        write_splits(made / "splits.tsv", parts)
         with atomic(output) as partial:
-            shutil.copytree(scratch / "set", partial)
+            shutil.copytree(made, partial)
     return rows
 
 
