@@ -1,0 +1,81 @@
+"""Nothing stale: a changed value, input, model set or package runs the tasks it touches again, and no others.
+
+A stub run is right for this: what is tested is which tasks Nextflow takes from its cache.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import ROOT, Run, pipeline
+
+pytestmark = pytest.mark.nextflow
+
+ALWAYS = {"CONSENSUS", "REPORT"}
+FROM_ESM2 = {"ESM2", "H5_TO_PT", "MERGE", "PREDICT"} | ALWAYS
+FROM_FRAMES = {"EXTRACT_FRAMES", "DNABERT_S"} | FROM_ESM2
+EVERYTHING = {"CHECK_MODELS"} | FROM_FRAMES
+
+# Parameter, new value, and the processes that must run again.
+CHANGES = [
+    ("min_score", "0.7", ALWAYS),
+    ("token_budget", "2048", FROM_ESM2),
+    ("gpus", "2", FROM_ESM2),
+    ("esm_task_size", "1", FROM_ESM2),
+    ("precision", "fp32", FROM_ESM2 | {"DNABERT_S"}),
+    ("expected_length", "300", FROM_FRAMES),
+    ("split_size", "2", FROM_FRAMES),
+    ("v1_fallback", "true", FROM_ESM2 - {"ESM2", "H5_TO_PT"} | {"ESM2_V1"}),
+]
+
+
+@pytest.mark.parametrize("parser", ["v1", "v2"])
+def test_changes_run_again(
+    tmp_path: Path, parser: str, stub_models: Path, succeeded: Callable[[Run], Run]
+) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
+        checkout.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
+    for name in ("bin", "conf", "functions", "modules", "virnucpro"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "mini"))
+    models = tmp_path / "models"
+    shutil.copytree(stub_models, models)
+    fasta = tmp_path / "reads.fa"
+    fasta.write_text(">a\nACGT\n>b\nACGT\n")
+
+    def resumed(*arguments: str) -> set[str]:
+        """The processes that ran again; all others came from the cache."""
+        given = {"--models": str(models), "--input": str(fasta), "--split_size": "1"}
+        given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+        run = succeeded(
+            pipeline(
+                tmp_path / "launch",
+                *("-stub-run", "-resume", *(word for pair in given.items() for word in pair)),
+                parser=parser,
+                root=checkout,
+            )
+        )
+        assert run.processes("Submitted") | run.processes("Cached") >= EVERYTHING - {"ESM2", "H5_TO_PT"}
+        assert not run.processes("Submitted") & run.processes("Cached"), run.output
+        return run.processes("Submitted")
+
+    assert resumed() == EVERYTHING
+    wrong = {}
+    for name, value, expected in CHANGES:
+        again = resumed(f"--{name}", value)
+        if again != expected:
+            wrong[name] = again ^ expected
+    assert not wrong
+
+    # What only says where results go changes nothing, and the first run is still in the cache.
+    assert resumed("--keep_intermediate", "true", "--checkpoint_dir", str(tmp_path / "kept")) <= FROM_ESM2
+    fasta.write_text(">a\nACGT\n>b\nACGA\n")
+    assert resumed() == FROM_FRAMES
+    (models / "manifest.json").write_text('{"window_length": 500, "name": "other"}')
+    assert resumed() == EVERYTHING - {"EXTRACT_FRAMES"}
+    with (checkout / "virnucpro" / "errors.py").open("a") as package:
+        package.write("# edited\n")
+    assert resumed() == EVERYTHING

@@ -1,0 +1,181 @@
+"""Real runs on real input: nothing is lost, both architectures agree, -resume repeats nothing."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Run, pipeline
+from virnucpro.models.model_set import ModelSet
+from virnucpro.sequences.fasta import read_fasta
+from virnucpro.sequences.windows import windows
+
+pytestmark = pytest.mark.nextflow
+
+DEMO = Path(__file__).parents[1] / "data" / "demo" / "demo.fa.gz"
+KEEP = ("--keep_intermediate", "true")
+
+
+@pytest.fixture(scope="module")
+def v2(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`-profile test,local`: ESM-2 on v2.0, under the legacy parser."""
+    return pipeline(tmp_path_factory.mktemp("v2"), *KEEP, parser="v1")
+
+
+@pytest.fixture(scope="module")
+def v1(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same with ESM-2 on v1.0, under the strict parser."""
+    return pipeline(tmp_path_factory.mktemp("v1"), "--v1_fallback", "true", *KEEP, parser="v2")
+
+
+@pytest.fixture(params=["v2", "v1"])
+def run(request: pytest.FixtureRequest, succeeded: Callable[[Run], Run]) -> Run:
+    result: Run = request.getfixturevalue(request.param)
+    return succeeded(result)
+
+
+def test_counts_add_up(run: Run) -> None:
+    records = list(read_fasta(DEMO))
+    contigs = run.rows("demo/demo_contigs.tsv")
+    assert [row["sequence_id"] for row in contigs] == [record.id for record in records]
+    rows = run.rows("demo/demo_windows.tsv")
+    assert len(rows) == sum(len(windows(len(record.sequence), 500)) for record in records)
+    frames = sum(len(row["frames"].split(",")) for row in rows if row["frames"])
+    proteins = (run.outdir / "demo/intermediate/demo_identified_protein.faa").read_text()
+    results = run.rows("demo/prediction_results.txt")
+    assert len(results) == frames == proteins.count(">") > 200
+    assert {row["call"] for row in contigs} >= {"virus", "others"}
+
+
+def test_published_files(run: Run) -> None:
+    sample = {path.name for path in (run.outdir / "demo").iterdir()}
+    assert sample == {
+        "prediction_results.txt",
+        "prediction_results_highestscore.csv",
+        "demo_contigs.tsv",
+        "demo_windows.tsv",
+        "demo_viral.fa",
+        "demo_mqc.json",
+        "intermediate",
+    }
+    inner = run.outdir / "demo" / "intermediate"
+    proteins = sorted((inner / "protein").glob("output_*.fa"))
+    assert len(proteins) > 1
+    for fasta in proteins:
+        number = fasta.stem
+        assert (inner / "nucleotide" / f"{number}.fa").is_file()
+        assert (inner / "nucleotide" / f"{number}_DNABERT_S.pt").is_file()
+        assert (inner / "protein" / f"{number}_ESM.pt").is_file()
+        assert (inner / "merged" / f"{number}_merged.pt").is_file()
+    assert (inner / "embeddings.h5").is_file() == ("ESM2" in run.processes("Submitted"))
+    assert "<svg" in (run.outdir / "report.html").read_text()
+    info = run.outdir / "pipeline_info"
+    assert {path.name.split("-")[0] for path in info.iterdir()} == {
+        *("run_info.json", "versions.yml", "trace", "timeline", "dag")
+    }
+    assert "torch: '2" in (info / "versions.yml").read_text()
+    options = json.loads((info / "run_info.json").read_text())["options"]
+    assert options["models"] == "mini" and options["expected_length"] == 500
+
+
+def test_architectures_agree(v2: Run, v1: Run) -> None:
+    assert "ESM2" in v2.processes("Submitted") and "ESM2_V1" not in v2.processes("Submitted")
+    assert "ESM2_V1" in v1.processes("Submitted") and "ESM2" not in v1.processes("Submitted")
+    assert "Architecture: v2.0 hybrid" in v2.output and "Architecture: v1.0" in v1.output
+    agree(v2, v1, "demo", "demo")
+    for path in ("demo/demo_contigs.tsv", "demo/demo_windows.tsv"):
+        assert [row["call"] for row in v2.rows(path)] == [row["call"] for row in v1.rows(path)]
+
+
+def agree(one: Run, other: Run, sample: str, other_sample: str) -> None:
+    """The same frames in the same order, the same calls, scores within 1e-5."""
+    ours = one.rows(f"{sample}/prediction_results.txt")
+    theirs = other.rows(f"{other_sample}/prediction_results.txt")
+    assert len(ours) == len(theirs) > 0
+    for row, twin in zip(ours, theirs, strict=True):
+        assert (row["Sequence_ID"], row["Prediction"]) == (twin["Sequence_ID"], twin["Prediction"])
+        assert float(row["score2"]) == pytest.approx(float(twin["score2"]), abs=1e-5)
+
+
+def test_resume_repeats_nothing(v2: Run, succeeded: Callable[[Run], Run]) -> None:
+    again = succeeded(pipeline(v2.folder, *KEEP, "-resume", parser="v1"))
+    assert again.only_cached() == v2.processes("Submitted")
+
+
+def test_samples_share_esm2(tmp_path: Path, v2: Run, succeeded: Callable[[Run], Run]) -> None:
+    """Three samples, two without any open frame, ESM-2 cut into several tasks of two ranks each."""
+    inputs = tmp_path / "my inputs"
+    inputs.mkdir()
+    shutil.copy(DEMO, inputs / "some demo.fa.gz")
+    # A stop in all six frames of each window; and records shorter than a codon.
+    (inputs / "closed.fa").write_text(">closed with stops\n" + "TAATTAATTAATTAGTTAGTTAGCTAACTAACTAAT" * 4 + "\n")
+    (inputs / "short.fa").write_text(">s1\nAC\n>s2\nT\n")
+    sheet = "sample,fasta\nA,some demo.fa.gz\nclosed,closed.fa\nshort,short.fa\n"
+    (inputs / "samples.csv").write_text(sheet)
+    run = succeeded(
+        pipeline(
+            tmp_path,
+            *("--input", "my inputs/samples.csv", "--esm_task_size", "400", "--gpus", "2", *KEEP),
+            parser="v2",
+        )
+    )
+    agree(run, v2, "A", "demo")
+    files = len(list((run.outdir / "A/intermediate/protein").glob("*.fa"))) + 2
+    assert run.output.count("> VIRNUCPRO:ESM2 (") == -(-files // 2) > 1
+    stores = [p.name for p in (run.outdir / "A/intermediate").glob("embeddings*.h5")]
+    assert sorted(stores) == [f"embeddings_{n + 1}.h5" for n in range(len(stores))] and len(stores) > 1
+    for sample, status, count in (("closed", "no_open_frame", 1), ("short", "too_short", 2)):
+        contigs = run.rows(f"{sample}/{sample}_contigs.tsv")
+        assert [row["status"] for row in contigs] == [status] * count
+        assert run.rows(f"{sample}/prediction_results.txt") == []
+        assert (run.outdir / f"{sample}/{sample}_viral.fa").read_text() == ""
+
+
+@pytest.fixture
+def rank_killer(tmp_path: Path) -> Iterator[None]:
+    """Kill the process whose output goes to rank_1.log of a task under `tmp_path`, once there is one."""
+    over = threading.Event()
+
+    def hunt() -> None:
+        while not over.is_set():
+            for output in Path("/proc").glob("[0-9]*/fd/1"):
+                try:
+                    log = output.readlink()
+                except OSError:
+                    continue
+                if log.name == "rank_1.log" and log.is_relative_to(tmp_path.resolve()):
+                    os.kill(int(output.parts[2]), signal.SIGKILL)
+                    return
+            time.sleep(0.2)
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    yield
+    over.set()
+    hunter.join()
+
+
+@pytest.mark.usefixtures("rank_killer")
+def test_killed_rank_ends_the_run(tmp_path: Path, model_set: ModelSet, reads: Path) -> None:
+    run = pipeline(
+        tmp_path, "--models", str(model_set.directory), "--input", str(reads), "--gpus", "2"
+    )
+    assert run.code != 0
+    assert "rank 1 (killed by signal 9; log:" in run.output and "rank_1.log" in run.output, run.output
+    assert not (run.outdir / "report.html").exists()
+
+
+def test_bad_fasta_ends_the_run_at_once(tmp_path: Path, model_set: ModelSet) -> None:
+    """Exit code 2 is not retried, and its one line reaches the terminal."""
+    (tmp_path / "twice.fa").write_text(">a one\nACGT\n>a two\nACGT\n")
+    run = pipeline(tmp_path, "--input", "twice.fa", "--models", str(model_set.directory))
+    assert run.code != 0
+    errors = [line.strip() for line in run.output.splitlines() if line.strip().startswith("Error: ")]
+    assert len(set(errors)) == 1 and "twice.fa" in errors[0], run.output
+    assert run.output.count("> VIRNUCPRO:EXTRACT_FRAMES") == 1
