@@ -32,7 +32,7 @@ test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
 	    echo "NOTE: nf-test is not on the PATH: the module tests (modules/*/tests) were NOT run."; \
 	fi
 
-container: ## build the image with podman or docker (CONTAINER_BUILD_FLAGS adds flags)
+container: ## build the image with podman or docker (engine=docker chooses, CONTAINER_BUILD_FLAGS adds flags)
 	@test -n "$(engine)" || { echo "Error: neither podman nor docker is on the PATH" >&2; exit 1; }
 	$(engine) build $(CONTAINER_BUILD_FLAGS) --file containers/Containerfile \
 	    --tag virnucpro:$(version) --tag localhost/virnucpro:$(version) .

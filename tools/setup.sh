@@ -34,8 +34,8 @@ command -v "$python" > /dev/null || fail "$python not found: install Python 3.11
 
 echo "Setting up .venv (a few GB the first time, most of it torch and CUDA) ..."
 rm -f "$stamp"
-# ensurepip fails where there is no environment yet, or one whose Python has gone.
-.venv/bin/python -m ensurepip &> /dev/null || "$python" -m venv --clear .venv ||
+# No environment yet, or one that is damaged or whose Python has gone.
+.venv/bin/python -m pip --version &> /dev/null || "$python" -m venv --clear .venv ||
     fail "cannot make a virtual environment (on Debian or Ubuntu: apt install python3-venv)"
 run() { .venv/bin/python -m "$@"; }
 run pip install --quiet --disable-pip-version-check -r tools/uv.lock
