@@ -56,7 +56,9 @@ def dnabert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = DnabertConfig(300, 48, 2, 6, 64, 2, 1e-12)
     torch.manual_seed(12)
     model = DnabertS(config, tokenizer)
-    save_file({published_name(n): v.clone() for n, v in model.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {published_name(n): v.clone() for n, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
     published = {name: getattr(config, name) for name in config.__slots__}
     (folder / "config.json").write_text(json.dumps(published))
     return folder

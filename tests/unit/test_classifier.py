@@ -98,7 +98,7 @@ def test_classes_outside_the_allow_list_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), b"PK\x03\x04cut"])
 def test_file_that_is_not_torch_is_an_input_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.pth: not a torch file"):
+    with pytest.raises(InputError, match=r"x\.pth: cannot be read"):
         load_original_classifier(tmp_path / "x.pth")
 
 
@@ -135,7 +135,7 @@ def test_state_dict_has_the_originals_names() -> None:
 
 def test_file_that_is_no_classifier_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    with pytest.raises(InputError, match="no such classifier"):
+    with pytest.raises(InputError, match="no such file"):
         load_classifier(path)
     path.write_bytes(b"\x00" * 20)
     with pytest.raises(InputError, match="not a safetensors"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from virnucpro.calling.merge import merge, merge_pair, pair_files
-from virnucpro.calling.plain import load_plain
+from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"

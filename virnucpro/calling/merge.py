@@ -4,9 +4,7 @@ Files are paired by the N in their names and rows by id, never by position: a li
 would otherwise give every later frame the vector of its neighbour.
 """
 
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from virnucpro.calling.plain import load_plain
+from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+from virnucpro.models.weights import read_torch
 
 Matrix = npt.NDArray[np.float32]
 
@@ -60,7 +59,7 @@ def read_nucleotide(path: Path) -> tuple[list[str], Matrix]:
 
 def read_protein(path: Path) -> tuple[list[str], Matrix]:
     """Ids and float32 rows (n, d) of an ESM-2 file; (0, 0) when it is empty."""
-    ids, data = _fields(path, load_tensors(path), "proteins")
+    ids, data = _fields(path, read_torch(path), "proteins")
     for id_, row in zip(ids, data, strict=True):
         if not isinstance(row, torch.Tensor) or row.dim() != 1:
             raise InputError(f"{path}: the row of {id_} is not a vector; make the file again")
@@ -100,19 +99,6 @@ def merge(files: Iterable[Path], directory: Path) -> list[Path]:
         merge_pair(nucleotide, protein, output)
         outputs.append(output)
     return outputs
-
-
-def load_tensors(path: Path) -> Any:
-    """`torch.load(weights_only=True)` on the CPU; `InputError` when the file is missing or damaged."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: cannot be read: not a torch file, or cut off; make the file again")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: cannot be read: {reason}; make the file again") from error
 
 
 def _fields(path: Path, content: Any, key: str) -> tuple[list[str], list[Any]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from virnucpro.calling.merge import load_tensors
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.classifier import MLPClassifier, load_classifier, scores
+from virnucpro.models.weights import read_torch
 
 HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 
@@ -53,7 +53,7 @@ def _number(path: Path) -> int:
 
 
 def _read(path: Path) -> tuple[list[str], torch.Tensor]:
-    content: Any = load_tensors(path)
+    content: Any = read_torch(path)
     if not isinstance(content, dict) or not {"ids", "data"} <= content.keys():
         raise InputError(f"{path}: expected a dictionary with 'ids' and 'data'; merge again")
     ids, data = content["ids"], content["data"]

@@ -16,7 +16,17 @@ from virnucpro.files import atomic
 from virnucpro.models.model_set import ModelSet
 
 # Tasks that agree in these are one row of the run's facts; the counts of the others are summed.
-_KEY = ("stage", "architecture", "engine", "attention", "device", "device_name", "precision", "world_size")
+_KEY = (
+    "stage",
+    "architecture",
+    "engine",
+    "attention",
+    "device",
+    "device_name",
+    "precision",
+    "world_size",
+    "token_budget",
+)
 _SUMMED = ("sequences", "unique_sequences", "tokens", "seconds")
 _SUMMARY_KEYS = {"sample", "records", "windows", "frames", "status", "calls", "histogram", "length_classes"}
 

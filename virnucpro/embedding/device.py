@@ -43,9 +43,7 @@ def choose(device: str, precision: str, half_on_gpu: bool = False) -> Compute:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "a GPU was asked for, but none is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES"
-        )
+        raise InputError("a GPU was asked for, but none is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
     if precision == "auto":
         precision = "fp16" if half_on_gpu and device == "cuda" else "fp32"
     return Compute(device, precision)

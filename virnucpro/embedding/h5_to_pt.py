@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
 from virnucpro.files import atomic, file_number
-from virnucpro.models.weights import read_torch
 from virnucpro.sequences.digests import digest
 
 _BLOCK = 16_384
@@ -28,7 +28,7 @@ def h5_to_pt(embeddings: Path, output: Path, nucleotide_features: Sequence[Path]
     with h5py.File(embeddings) as file:
         rows = _Rows(file["sequence_ids"])
         for features in nucleotide_features:
-            ids: list[str] = read_torch(features)["nucleotide"]
+            ids: list[str] = load_plain(features)["nucleotide"]
             at = rows.find(ids)
             if (at < 0).all() and ids:
                 continue

@@ -3,22 +3,18 @@
 Layer names are those of the original's state dict, so that its weights load unchanged.
 """
 
-import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+from virnucpro.models.weights import read_safetensors, read_torch
 
 BATCH = 256  # rows a forward pass; every pass has exactly this shape, so that a score depends on its row only
 
@@ -70,13 +66,7 @@ def save_classifier(path: Path, model: MLPClassifier) -> None:
 
 def load_classifier(path: Path) -> MLPClassifier:
     """A classifier in eval mode from safetensors; sizes are read from the weights. Raises `InputError`."""
-    try:
-        state = safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such classifier") from None
-    except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors classifier: {error}") from error
-    return _from_state(path, state)
+    return _from_state(path, read_safetensors(path)[0])
 
 
 class _Plain:
@@ -99,26 +89,7 @@ def load_original_classifier(path: Path) -> MLPClassifier:
     Nothing in the file runs: its classes become plain attribute holders, and any other name in it is
     refused with an `InputError` that says which.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a torch file of version 1.6 or later, or cut off")
-    try:
-        # A list of (class, name): mypy's stubs know only plain callables.
-        allowed: list[Any] = [(_Plain, name) for name in _ORIGINAL_CLASSES]
-        with torch.serialization.safe_globals(allowed):
-            root = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        name = re.search(r"GLOBAL (\S+)", str(error))
-        if name is None:
-            raise InputError(
-                f"{path}: cannot be read safely as a classifier; nothing in it was run"
-            ) from error
-        message = f"{path}: refused: it names {name[1]}, which no classifier needs; nothing in it was run"
-        raise InputError(message) from error
-    except (RuntimeError, OSError) as error:
-        raise InputError(f"{path}: a damaged torch file: {str(error).splitlines()[0]}") from error
-    return _from_state(path, dict(_tensors(root)))
+    return _from_state(path, dict(_tensors(read_torch(path, [(_Plain, name) for name in _ORIGINAL_CLASSES]))))
 
 
 def _tensors(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

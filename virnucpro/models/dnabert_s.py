@@ -167,9 +167,11 @@ def _read_config(path: Path) -> DnabertConfig:
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
     try:
-        return Tokenizer.from_str(path.read_text())
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)["model"]  # checked here, as the library raises no exception of its own kind
+        return Tokenizer.from_str(text)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a tokenizer ({error})") from None

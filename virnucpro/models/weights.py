@@ -5,7 +5,7 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
         return _config_in(path, metadata), state
-    checkpoint = read_torch(path, allowed=[Namespace])
+    checkpoint = read_torch(path, allowed=[Namespace], mmap=True)
     try:
         sizes = checkpoint["cfg"]["model"]
         config = Esm2Config(
@@ -89,16 +89,22 @@ def _config_in(path: Path, metadata: Mapping[str, str] | None) -> Esm2Config:
         raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
 
 
-def read_torch(path: Path, allowed: list[Any] | None = None) -> Any:
-    """`torch.load` with `weights_only=True`: tensors, plain containers, the `allowed` classes."""
+def read_torch(path: Path, allowed: Sequence[Any] = (), mmap: bool = False) -> Any:
+    """`torch.load` with `weights_only=True`: tensors, plain containers, and the classes of `allowed`.
+
+    Nothing in the file is run. With `mmap`, tensors stay on disk until they are used, shared by all processes
+    that read them. Raises `InputError` for a file that is missing, damaged, or names anything else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: cannot be read: cut off, or not a file of torch 1.6 or later")
     try:
-        with torch.serialization.safe_globals(allowed or []):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        reason = re.search(r"(?:GLOBAL|Unsupported global:)\s*(\S+)", str(error))
-        found = f"it holds {reason.group(1)}, which may not be loaded" if reason else "damaged"
-        raise InputError(f"{path}: not a safe PyTorch weight file: {found}") from None
-    except (RuntimeError, EOFError) as error:
-        raise InputError(f"{path}: damaged, or not a PyTorch file ({str(error).splitlines()[0]})") from None
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise InputError(f"{path}: refused: it names {named[1]}; nothing in it was run") from None
+        raise InputError(f"{path}: cannot be read safely; nothing in it was run") from None
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read: damaged ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,159 @@
+"""ESM-2 on packed batches against fair-esm, one sequence at a time."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from esm.model.esm2 import ESM2 as FairEsm2
+from esm.modules import gelu
+from torch import Tensor
+
+from virnucpro.embedding.device import Compute
+from virnucpro.embedding.esm2_v1 import load_fair_esm
+from virnucpro.embedding.plan import embed
+from virnucpro.errors import InputError
+from virnucpro.models.attention import Packed
+from virnucpro.models.esm2 import ESM2, load_esm2
+from virnucpro.models.weights import read_esm2, write_esm2
+
+CPU = torch.device("cpu")
+RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def proteins(lengths: list[int], seed: int = 1) -> list[str]:
+    letters = random.Random(seed)
+    return ["".join(letters.choices(RESIDUES, k=length)) for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def ours(fair_esm: Path) -> ESM2:
+    return load_esm2(fair_esm, CPU)
+
+
+@pytest.fixture(scope="module")
+def library(fair_esm: Path) -> FairEsm2:
+    return load_fair_esm(fair_esm, Compute("cpu", "fp32"))
+
+
+@torch.no_grad()
+def alone(model: FairEsm2, protein: str) -> np.ndarray:
+    """What the original takes from the library for one protein: the mean over its residues."""
+    _, _, tokens = model.alphabet.get_batch_converter()([("x", protein)])
+    layers = model.num_layers
+    states: Tensor = model(tokens, repr_layers=[layers])["representations"][layers]
+    return states[0, 1 : min(len(protein), 1024) + 1].mean(0).numpy()
+
+
+def relative_l2(found: np.ndarray, truth: np.ndarray) -> float:
+    """Cosine would accept a swapped sequence (P19); this does not."""
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+@pytest.mark.parametrize("budget", [64, 700, 4096])
+def test_packed_equals_the_library(ours: ESM2, library: FairEsm2, budget: int) -> None:
+    """P6 (residues only), P7 (token-dropout factor), P9, P11, P12: mixed and equal lengths in one batch."""
+    batch = proteins([1, 2, 57, 57, 57, 10, 166, 166, 400, 1022, 3, 58])
+    vectors = embed(ours, batch, budget)
+    truth = np.stack([alone(library, protein) for protein in batch])
+    for row, protein in enumerate(batch):
+        assert relative_l2(vectors[row], truth[row]) < 1e-5, protein
+        assert np.linalg.norm(truth - vectors[row], axis=1).argmin() == row
+
+
+def test_pooling_takes_the_first_1024_residues(ours: ESM2, library: FairEsm2) -> None:
+    """P18: the original truncates nothing before the model and averages 1,024."""
+    (protein,) = proteins([1100])
+    found = embed(ours, [protein], 4096)[0]
+    assert relative_l2(found, alone(library, protein)) < 1e-5
+    assert relative_l2(found, alone(library, protein[:1024])) > 1e-5
+
+
+def test_neighbours_do_not_matter(ours: ESM2) -> None:
+    """P11: attention never crosses, positions begin anew."""
+    (mine,) = proteins([60], seed=9)
+    beside = [embed(ours, [*proteins([30, 60, 61, 60], seed), mine], 4096)[-1] for seed in (2, 3)]
+    assert np.array_equal(beside[0], beside[1])
+
+
+def test_gelu_is_the_library_function() -> None:
+    """P8: the same function; in half precision ours, rounded once, is nearer to it than the composed form."""
+    x = torch.linspace(-8, 8, 20_001)
+    exact = gelu(x.double())
+    assert (torch.nn.functional.gelu(x) - gelu(x)).abs().max() < 1e-6
+    assert (torch.nn.functional.gelu(x, approximate="tanh") - gelu(x)).abs().max() > 1e-4
+    half = x.half()
+    ours = (torch.nn.functional.gelu(half).double() - gelu(half.double())).abs().max()
+    assert ours <= (gelu(half).double() - gelu(half.double())).abs().max()
+    assert exact.isfinite().all()
+
+
+def test_gelu_of_the_layer(ours: ESM2, library: FairEsm2) -> None:
+    """P8, where it is used: one layer's feed-forward alone."""
+    x = torch.randn(50, 32, generator=torch.Generator().manual_seed(1)) * 5
+    layer, other = ours.layers[0], library.layers[0]
+    with torch.no_grad():
+        found = layer.fc2(torch.nn.functional.gelu(layer.fc1(x)))
+        truth = other.fc2(gelu(other.fc1(x)))
+    assert (found - truth).abs().max() < 1e-5
+
+
+def test_rotary_tables_stay_in_float32(fair_esm: Path) -> None:
+    """P9: half-precision weights, but speeds and tables as the checkpoint has them."""
+    half = load_esm2(fair_esm, CPU, torch.float16)
+    assert half.inv_freq.dtype == torch.float32
+    cos, _ = half._rotary(Packed.of([[0] * 1022], CPU))
+    speeds = read_esm2(fair_esm)[1]["layers.0.self_attn.rot_emb.inv_freq"].double()
+    truth = (torch.arange(1022).double()[:, None] * speeds).cos()
+    assert (cos[:, 0, : len(speeds)].double() - truth).abs().max() < 1e-4
+    assert half.layers[0].fc1.weight.dtype == torch.float16
+
+
+def test_half_precision_is_near(fair_esm: Path, ours: ESM2) -> None:
+    half = load_esm2(fair_esm, CPU, torch.float16)
+    batch = proteins([20, 57, 57, 166])
+    for a, b in zip(embed(half, batch, 4096), embed(ours, batch, 4096), strict=True):
+        assert relative_l2(a, b) < 2e-3
+
+
+def test_safetensors_give_the_same_bits(fair_esm: Path, ours: ESM2, tmp_path: Path) -> None:
+    config, state = read_esm2(fair_esm)
+    write_esm2(tmp_path / "esm2.safetensors", config, state)
+    batch = proteins([20, 57, 57, 166])
+    again = load_esm2(tmp_path / "esm2.safetensors", CPU)
+    assert np.array_equal(embed(again, batch, 4096), embed(ours, batch, 4096))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights", "cut"])
+def test_damaged_weights_are_named(fair_esm: Path, tmp_path: Path, suffix: str, content: bytes | str) -> None:
+    path = tmp_path / f"esm2{suffix}"
+    if content == "cut":
+        config, state = read_esm2(fair_esm)
+        write_esm2(tmp_path / "whole.safetensors", config, state)
+        whole = fair_esm if suffix == ".pt" else tmp_path / "whole.safetensors"
+        content = whole.read_bytes()[:-2000]
+    assert isinstance(content, bytes)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        load_esm2(path, CPU)
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            import os
+
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"cfg": {"model": Evil()}, "model": {}}, tmp_path / "esm2.pt")
+    with pytest.raises(InputError, match="system"):
+        load_esm2(tmp_path / "esm2.pt", CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="not a fair-esm ESM-2 checkpoint"):
+        load_esm2(tmp_path / "other.pt", CPU)
