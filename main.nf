@@ -3,9 +3,10 @@
 //   FASTA -> EXTRACT_FRAMES -> DNABERT_S                    -> MERGE -> PREDICT -> CONSENSUS -> REPORT
 //                           -> ESM2 -> H5_TO_PT (or ESM2_V1) ->
 
-include { helpText       } from './functions/parameters'
+include { helpText; checkpointFolder; reportedOptions } from './functions/parameters'
 include { checkedRun     } from './functions/checks'
 include { codeDigest     } from './functions/models'
+include { groupFiles; fileOrder } from './functions/files'
 include { CHECK_MODELS   } from './modules/check_models'
 include { EXTRACT_FRAMES } from './modules/extract_frames'
 include { DNABERT_S      } from './modules/dnabert_s'
@@ -25,6 +26,7 @@ workflow VIRNUCPRO {
 
     main:
     def code = codeDigest()
+    def on_gpu = 'gpu' in workflow.profile.tokenize(',')
     models = CHECK_MODELS(model_set.path, model_set.fingerprint, code).models // [models/, '9f…']
 
     EXTRACT_FRAMES(samples, options.expected_length, options.split_size, code)
@@ -33,11 +35,11 @@ workflow VIRNUCPRO {
     // A sample's number of files, so that it goes on as soon as its own are done: ['demo', 3]
     sizes = EXTRACT_FRAMES.out.protein.map { sample, fastas -> [sample, fastas.size()] }
 
-    DNABERT_S(nucleotide, models, options.precision, code)
+    DNABERT_S(nucleotide, models, options.precision, on_gpu, code)
     dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, …]]
 
     if (options.v1_fallback) {
-        ESM2_V1(protein, models, options.precision, code)
+        ESM2_V1(protein, models, options.precision, on_gpu, code)
         esm_files = ESM2_V1.out.embeddings // ['demo', output_1_ESM.pt]
         esm_facts = ESM2_V1.out.facts
     }
@@ -49,7 +51,7 @@ workflow VIRNUCPRO {
                 [options.esm_task_size ? "_${n}" : '', batch.collect { row -> row[0] }, batch.collect { row -> row[1] }]
             }
         }
-        ESM2(esm_tasks, models, options.precision, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
+        ESM2(esm_tasks, models, options.precision, on_gpu, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
         stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
         H5_TO_PT(stores.combine(dnabert, by: 0), code)
         esm_files = H5_TO_PT.out.embeddings.transpose() // ['demo', output_1_ESM.pt]
@@ -69,34 +71,6 @@ workflow VIRNUCPRO {
         reportedOptions(options),
         code
     )
-}
-
-// One row per sample as soon as it has all its files: ['demo', output_1.pt], … -> ['demo', [output_1.pt, …]]
-def groupFiles(files, sizes) {
-    files.combine(sizes, by: 0)
-        .map { sample, path, size -> [groupKey(sample, size), path] }
-        .groupTuple(sort: { a, b -> a.name <=> b.name })
-        .map { key, paths -> [key.target, paths] }
-}
-
-// The folder, made here so that a container can mount it; [] for none. An absolute path, as tasks have their own folders.
-def checkpointFolder(checkpoint_dir) {
-    if (!checkpoint_dir) {
-        return []
-    }
-    def folder = file(checkpoint_dir, glob: false)
-    folder.mkdirs()
-    folder.toUriString()
-}
-
-// ['demo', output_12.fa] -> a text that sorts by sample, then by number
-def fileOrder(row) {
-    "${row[0]} ${row[1].baseName.tokenize('_')[-1].padLeft(9, '0')}".toString()
-}
-
-// What the report shows; not the values that only say where results go.
-def reportedOptions(options) {
-    groovy.json.JsonOutput.toJson(options.findAll { name, _value -> !(name in ['outdir', 'keep_intermediate', 'checkpoint_dir', 'help']) })
 }
 
 workflow {

@@ -87,3 +87,18 @@ def checkOutdir(outdir) {
         error("--outdir ${outdir}: cannot be written (${failure.class.simpleName}: ${failure.message}); choose another folder")
     }
 }
+
+// Makes the folder of --checkpoint_dir, so that a container can mount it, and gives its absolute path; [] for none.
+def checkpointFolder(checkpoint_dir) {
+    if (!checkpoint_dir) {
+        return []
+    }
+    def folder = file(checkpoint_dir, glob: false)
+    folder.mkdirs()
+    folder.toUriString()
+}
+
+// What the report shows; not the values that only say where results go.
+def reportedOptions(options) {
+    groovy.json.JsonOutput.toJson(options.findAll { name, _value -> !(name in ['outdir', 'keep_intermediate', 'checkpoint_dir', 'help']) })
+}

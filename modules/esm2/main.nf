@@ -12,6 +12,7 @@ process ESM2 {
     tuple val(part), val(samples), path(fastas, stageAs: '?/*', arity: '1..*')
     tuple path(models, stageAs: 'models'), val(fingerprint)
     val precision
+    val on_gpu // as task.accelerator says, which the strict parser leaves out of the task's hash
     val token_budget   // tokens per batch, or auto; halved at each further attempt (exit code 75: out of GPU memory)
     val gpus           // ranks, or all
     val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash

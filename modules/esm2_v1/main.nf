@@ -8,6 +8,7 @@ process ESM2_V1 {
     tuple val(sample), path(fasta)
     tuple path(models, stageAs: 'models'), val(fingerprint)
     val precision
+    val on_gpu // as task.accelerator says, which the strict parser leaves out of the task's hash
     val code // digest of the package
 
     output:

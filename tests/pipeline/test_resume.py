@@ -46,15 +46,19 @@ def test_changes_run_again(
     fasta = tmp_path / "reads.fa"
     fasta.write_text(">a\nACGT\n>b\nACGT\n")
 
-    def resumed(*arguments: str) -> set[str]:
+    def resumed(*arguments: str, profile: str = "test,local") -> set[str]:
         """The processes that ran again; all others came from the cache."""
         given = {"--models": str(models), "--input": str(fasta), "--split_size": "1"}
         given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+        options = ["-stub-run", *(["-resume"] if (tmp_path / "launch").exists() else [])]
+        words = [word for pair in given.items() for word in pair]
         run = succeeded(
             pipeline(
                 tmp_path / "launch",
-                *("-stub-run", "-resume", *(word for pair in given.items() for word in pair)),
+                *(*options, *words),
                 parser=parser,
+                profile=profile,
+                env={"CUDA_VISIBLE_DEVICES": "0", "VIRNUCPRO_LEASE_DIR": str(tmp_path / "locks")},
                 root=checkout,
             )
         )
@@ -69,6 +73,7 @@ def test_changes_run_again(
         if again != expected:
             wrong[name] = again ^ expected
     assert not wrong
+    assert resumed(profile="gpu,local,test") == FROM_ESM2 | {"DNABERT_S"}
 
     # What only says where results go changes nothing, and the first run is still in the cache.
     assert resumed("--keep_intermediate", "true", "--checkpoint_dir", str(tmp_path / "kept")) <= FROM_ESM2
