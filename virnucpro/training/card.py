@@ -35,7 +35,8 @@ def model_card(name: str, facts: dict[str, Any], rows: Sequence[Row]) -> str:
     settings = "".join(f"- {key.replace('_', ' ')}: {value}\n" for key, value in facts["settings"].items())
     return f"""# Model set `{name}`
 
-Made by `virnucpro train`; window length {facts["settings"]["window_length"]}. {facts["encoders"]}
+Made by `virnucpro train`; windows of {facts["settings"]["window_length"]} bases.
+Encoders: {facts["encoders"]}.
 
 ## How well it does
 

@@ -118,13 +118,13 @@ def make_small_encoders(
 def _train(
     pair: Pair, training: LabelledFrames, validation: LabelledFrames, stage: Stage, log: Callable[[str], None]
 ) -> None:
-    """Run one stage; `pair` ends with the weights of lowest validation loss, those it came with included."""
+    """Run one stage; `pair` ends with the weights of its epoch of lowest validation loss."""
     y, weight = torch.from_numpy(training.y), torch.from_numpy(training.weight)
     lengths = np.array([len(frame.protein) for frame in training.frames])
     optimizer = torch.optim.AdamW(pair.parameters(), lr=stage.learning_rate)
     steps = stage.epochs * -(-len(lengths) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, steps, pct_start=0.1)
-    best_loss, best = _validation_loss(pair, validation), copy_of_weights(pair)
+    best_loss, best = float("inf"), copy_of_weights(pair)
     for epoch in range(1, stage.epochs + 1):
         pair.train()
         for rows in batches_of_like_length(lengths):
