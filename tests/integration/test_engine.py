@@ -1,0 +1,284 @@
+"""The v2.0 engine with real ranks: shards, resume, failures, and what it gives to v1.0's files."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from virnucpro.embedding import ranks as ranks_module
+from virnucpro.embedding.device import Compute, first_gpus, select_gpus
+from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.h5_to_pt import h5_to_pt
+from virnucpro.embedding.index import build_index
+from virnucpro.embedding.plan import embed
+from virnucpro.embedding.ranks import Rank, check, run_ranks
+from virnucpro.embedding.store import ShardWriter, recover
+from virnucpro.errors import InputError, OutOfMemory, RankFailed
+from virnucpro.models.esm2 import load_esm2
+from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
+from virnucpro.pipeline.prediction import _stream_h5_to_pt_files
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+
+CPU = Compute("cpu", "fp32")
+
+
+def write_proteins(path: Path, number: int, seed: int = 1, prefix: str = "p") -> list[str]:
+    letters = random.Random(seed)
+    proteins = [
+        "".join(letters.choices("ACDEFGHIKLMNPQRSTVWY", k=letters.randint(1, 90))) for _ in range(number)
+    ]
+    proteins[number // 2 :] = proteins[: number - number // 2]  # every other one comes twice
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f">{prefix}{i}\n{protein}\n" for i, protein in enumerate(proteins)))
+    return proteins
+
+
+def read(path: Path) -> tuple[list[str], np.ndarray]:
+    with h5py.File(path) as file:
+        return list(file["sequence_ids"].asstr()[:]), file["embeddings"][:]
+
+
+@pytest.fixture
+def esm2(fair_esm: Path) -> Esm2:
+    return Esm2("tiny", fair_esm, "0" * 64, CPU)
+
+
+@pytest.mark.parametrize(("number", "world_size"), [(40, 1), (40, 2), (2, 3), (1, 2), (0, 2)])
+def test_every_row_belongs_to_its_id(fair_esm: Path, tmp_path: Path, number: int, world_size: int) -> None:
+    """P29, P45: any number of sequences on any number of ranks; ids and rows in input order."""
+    proteins = write_proteins(tmp_path / "in" / "output_1.fa", number)
+    config = {"model_type": "esm2", "model_name": "tiny", "weights": fair_esm, "device": "cpu"}
+    output, failed = run_multi_gpu_inference(
+        [tmp_path / "in" / "output_1.fa"], tmp_path, config, world_size, RuntimeConfig(token_budget=300)
+    )
+    assert failed == []
+    ids, vectors = read(output)
+    assert ids == [f"p{i}" for i in range(number)]
+    assert vectors.shape == (number, 32) and vectors.dtype == np.float32
+    truth = embed(load_esm2(fair_esm, torch.device("cpu")), proteins, 4096)
+    assert np.allclose(vectors, truth, atol=1e-5)
+    assert not (tmp_path / "shards").exists() or not any((tmp_path / "shards").iterdir())
+
+
+def test_attributes_say_what_ran(esm2: Esm2, tmp_path: Path) -> None:
+    write_proteins(tmp_path / "output_1.fa", 3)
+    embed_proteins({tmp_path / "e.h5": [tmp_path / "output_1.fa"]}, esm2, [None], RuntimeConfig(), tmp_path)
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert dict(file.attrs) == {
+            "model": "tiny",
+            "weights_sha256": "0" * 64,
+            "precision": "fp32",
+            "engine": "v2.0 packed",
+            "version": "0.1.0",
+        }
+
+
+def test_two_samples_may_share_ids(esm2: Esm2, tmp_path: Path) -> None:
+    a = write_proteins(tmp_path / "a" / "output_1.fa", 6, seed=1)
+    b = write_proteins(tmp_path / "b" / "output_1.fa", 8, seed=2)
+    outputs = {tmp_path / f"{s}.h5": [tmp_path / s / "output_1.fa"] for s in "ab"}
+    facts, failures = embed_proteins(outputs, esm2, [None], RuntimeConfig(), tmp_path)
+    assert not failures and facts.sequences == 14
+    assert facts.unique_sequences == len({*a, *b}) < 14
+    model = load_esm2(esm2.weights, torch.device("cpu"))
+    for output, proteins in zip(outputs, (a, b), strict=True):
+        assert np.allclose(read(output)[1], embed(model, proteins, 4096), atol=1e-5)
+
+
+def test_repeated_ids_are_refused_before_any_rank_starts(esm2: Esm2, tmp_path: Path) -> None:
+    """P30."""
+    (tmp_path / "output_1.fa").write_text(">a\nMK\n>a\nMKL\n")
+    with pytest.raises(InputError, match="'a' comes twice"):
+        embed_proteins(
+            {tmp_path / "e.h5": [tmp_path / "output_1.fa"]}, esm2, [None], RuntimeConfig(), tmp_path
+        )
+
+
+def test_wrapped_fasta_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "x.fa").write_text(">a\nMKL\nVV\n\n>b\nMKLVV\n")
+    index = build_index([tmp_path / "x.fa"])
+    assert index.unique_of.tolist() == [0, 0] and index.spans["letters"].tolist() == [5]
+
+
+def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Path) -> None:
+    """P23 to P26 in small: a rerun takes what the first saved, with any world size; rows keep their ids."""
+    proteins = write_proteins(tmp_path / "output_1.fa", 30)
+    files = [tmp_path / "output_1.fa"]
+    keep = RuntimeConfig(enable_checkpointing=True, checkpoint_dir=tmp_path / "kept", token_budget=200)
+
+    wrong = Esm2("tiny", tmp_path / "esm2_cut.pt", esm2.sha256, CPU)
+    wrong.weights.write_bytes(esm2.weights.read_bytes())
+    whole = tmp_path / "whole.h5"
+    embed_proteins({whole: files}, esm2, [None], keep, tmp_path)
+    assert not any((tmp_path / "kept").iterdir()), "nothing is kept once the result is whole"
+
+    stop = _stop_ranks_at_first_rows(tmp_path / "kept")
+    with stop:
+        _, failures = embed_proteins({tmp_path / "one.h5": files}, esm2, [None, None], keep, tmp_path)
+    assert failures and not (tmp_path / "one.h5").exists()
+    (folder,) = (tmp_path / "kept").iterdir()
+    shards = sorted(folder.glob("*.shard"))
+    saved = len(recover(shards, 32))
+    assert saved > 0
+    with shards[0].open("ab") as torn:
+        torn.write(b"torn tail")
+    facts, failures = embed_proteins({tmp_path / "two.h5": files}, esm2, [None, None, None], keep, tmp_path)
+    assert not failures
+    tokens = sum(len(protein) + 2 for protein in set(proteins))
+    assert facts.tokens < tokens, "what was saved is not computed again"
+    assert read(tmp_path / "two.h5")[0] == read(whole)[0]
+    assert np.allclose(read(tmp_path / "two.h5")[1], read(whole)[1], atol=1e-5)
+
+    with _stop_ranks_at_first_rows(tmp_path / "kept"):
+        embed_proteins({tmp_path / "one.h5": files}, esm2, [None, None], keep, tmp_path)
+    again = RuntimeConfig(True, tmp_path / "kept", force_restart=True, token_budget=200)
+    facts, _ = embed_proteins({tmp_path / "three.h5": files}, esm2, [None], again, tmp_path)
+    assert facts.tokens == tokens
+
+
+class _stop_ranks_at_first_rows:
+    """Kill one rank (SIGKILL) as soon as some shard holds rows."""
+
+    def __init__(self, checkpoints: Path) -> None:
+        self._checkpoints = checkpoints
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            if any(path.stat().st_size for path in self._checkpoints.rglob("*.shard")):
+                for child in torch.multiprocessing.active_children():
+                    os.kill(child.pid or 0, signal.SIGKILL)
+                return
+            time.sleep(0.001)
+
+
+def test_torn_and_damaged_entries_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "rank_0.shard"
+    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
+    with ShardWriter(path, 4) as shard:
+        shard.append(np.arange(5), vectors)
+    whole = path.read_bytes()
+    assert recover([path], 4).tolist() == [0, 1, 2, 3, 4]
+    path.write_bytes(whole[:-1])
+    assert recover([path], 4).tolist() == [0, 1, 2, 3] and path.stat().st_size == 4 * 28
+    flipped = bytearray(whole)
+    flipped[2 * 28 + 9] ^= 1
+    path.write_bytes(flipped)
+    assert recover([path], 4).tolist() == [0, 1] and path.stat().st_size == 2 * 28
+
+
+def _sleep_or_fail(rank: Rank, how: str) -> None:
+    print(f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}", flush=True)
+    if rank.number == 1:
+        if how == "raise":
+            raise ValueError("something broke")
+        if how == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if how == "input":
+            raise InputError("weights.pt: damaged")
+    time.sleep(0 if how == "fine" else 600)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        ("raise", RankFailed, ["1 of 3 ranks failed: rank 1 (exit code 1", "rank_1.log", "something broke"]),
+        ("memory", OutOfMemory, ["rank 1 (exit code 75", "out of GPU memory"]),
+        ("input", InputError, ["rank 1 (exit code 2", "weights.pt: damaged"]),
+    ],
+)
+def test_first_failure_ends_the_stage(
+    tmp_path: Path, how: str, error: type[Exception], words: list[str]
+) -> None:
+    """P35: no retry that never starts, no wait for the others; the rank and its log are named."""
+    failures = run_ranks(_sleep_or_fail, (how,), gpus=[None] * 3, threads=3, logs=tmp_path)
+    assert [failure.rank for failure in failures] == [1]
+    assert torch.multiprocessing.active_children() == []
+    with pytest.raises(error) as caught:
+        check(failures, 3, "ESM-2 v2.0")
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert isinstance(caught.value, RuntimeError) == (how == "raise")
+
+
+def test_killed_rank_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks_module, "_HEARTBEAT", 0.2)
+
+    def kill() -> None:
+        if (tmp_path / "rank_1.log").exists() and "VISIBLE" in (tmp_path / "rank_1.log").read_text():
+            (child,) = (c for c in torch.multiprocessing.active_children() if c.name == "rank 1")
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    failures = run_ranks(
+        _sleep_or_fail, ("sleep",), gpus=[None] * 2, threads=1, logs=tmp_path, heartbeat=kill
+    )
+    assert str(failures[0]) == f"rank 1 (killed by signal 9; log: {tmp_path / 'rank_1.log'})"
+
+
+def test_each_rank_sees_its_card_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P36: ids are those of CUDA_VISIBLE_DEVICES, numbers or UUIDs, never the rank's own number."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5c")
+    assert run_ranks(_sleep_or_fail, ("fine",), gpus=first_gpus(2), threads=1, logs=tmp_path) == []
+    logs = [(tmp_path / f"rank_{rank}.log").read_text() for rank in (0, 1)]
+    assert "CUDA_VISIBLE_DEVICES=3\n" in logs[0] and "CUDA_VISIBLE_DEVICES=GPU-5c\n" in logs[1]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,GPU-5c"
+    with pytest.raises(InputError, match="3 GPUs were asked for, 2 are visible"):
+        first_gpus(3)
+    with pytest.raises(InputError, match="no GPU 0 here"):
+        select_gpus("3,0")
+
+
+def test_h5_to_pt_with_a_real_feature_file(golden: Path, tmp_path: Path) -> None:
+    """P21: ids come from the stored layout of the original's DNABERT-S file, rows by id in any order."""
+    features = golden / "test_with_orfs_nucleotide" / "output_1_DNABERT_S.pt"
+    esm = torch.load(golden / "test_with_orfs_protein" / "output_1_ESM.pt", weights_only=True)
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        ids = ["someone_else", *esm["proteins"]]
+        file.create_dataset("sequence_ids", data=ids, dtype=h5py.string_dtype())
+        file["embeddings"] = np.stack([np.zeros(2560, np.float32), *(row.numpy() for row in esm["data"])])
+    assert _stream_h5_to_pt_files is h5_to_pt
+    (written,) = _stream_h5_to_pt_files(tmp_path / "e.h5", tmp_path, [features])
+    assert written.name == "output_1_ESM.pt"
+    result = torch.load(written, weights_only=True)
+    wanted = torch.load(features, weights_only=True)["nucleotide"]
+    assert result["proteins"] == wanted
+    by_id = dict(zip(esm["proteins"], esm["data"], strict=True))
+    assert all(torch.equal(row, by_id[id]) for id, row in zip(wanted, result["data"], strict=True))
+
+
+def test_h5_to_pt_refuses_a_file_it_knows_half_of(tmp_path: Path) -> None:
+    """P22: one missing id stops it; another task's file is left to that task."""
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file.create_dataset("sequence_ids", data=["a", "b"], dtype=h5py.string_dtype())
+        file["embeddings"] = np.ones((2, 4), np.float32)
+    for number, ids in enumerate((["a", "b"], ["x", "y"], ["a", "x"]), 1):
+        torch.save({"nucleotide": ids, "data": []}, tmp_path / f"output_{number}_DNABERT_S.pt")
+    features = [tmp_path / f"output_{n}_DNABERT_S.pt" for n in (1, 2, 3)]
+    assert [path.name for path in h5_to_pt(tmp_path / "e.h5", tmp_path, features[:2])] == ["output_1_ESM.pt"]
+    with pytest.raises(InputError, match=r"no embedding for id 'x' of .*output_3"):
+        h5_to_pt(tmp_path / "e.h5", tmp_path, features)
+    with pytest.raises(InputError, match="holds no id"):
+        h5_to_pt(tmp_path / "e.h5", tmp_path, features[1:2])
+
+
+def test_a_gpu_that_is_not_there_is_an_error(fair_esm: Path, tmp_path: Path) -> None:
+    write_proteins(tmp_path / "output_1.fa", 1)
+    config = {"model_type": "esm2", "model_name": "tiny", "weights": fair_esm, "device": "cuda"}
+    with pytest.raises(InputError, match="none is visible"):
+        run_multi_gpu_inference([tmp_path / "output_1.fa"], tmp_path, config, 1)
+    with pytest.raises(InputError, match=r"esm2_nowhere.pt"):
+        run_multi_gpu_inference([], tmp_path, {"model_type": "esm2", "model_name": "esm2_nowhere"}, 1)
