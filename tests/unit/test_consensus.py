@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from virnucpro.calling.consensus import CONTIGS, HIGHEST, LAYOUT, RECORDS, WINDOWS, consensus
+from virnucpro.calling.consensus import CONTIGS, HIGHEST, WINDOWS, consensus
 from virnucpro.calling.rollup import RollUp
 from virnucpro.calling.summary import BINS, Summary
 from virnucpro.errors import InputError
+from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS
 from virnucpro.sequences.fasta import read_fasta
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -56,7 +57,7 @@ class Files:
 
 def write(folder: Path, items: list[Item]) -> Files:
     files = Files(*(folder / name for name in ("in.fa", "r.tsv", "l.tsv", "results.txt", "out")))
-    fasta, records, layout = [], ["\t".join(RECORDS)], ["\t".join(LAYOUT)]
+    fasta, records, layout = [], ["\t".join(RECORD_COLUMNS)], ["\t".join(LAYOUT_COLUMNS)]
     results = ["Sequence_ID\tPrediction\tscore1\tscore2"]
     for number, item in enumerate(items, 1):
         fasta += [f">{item.header}", item.sequence]

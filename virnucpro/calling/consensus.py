@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from virnucpro.calling.rollup import RollUp, Tier, call
-from virnucpro.calling.summary import STATUSES, Summary
+from virnucpro.calling.summary import Summary
 from virnucpro.calling.tables import MISSING, Table
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, STATUSES
 from virnucpro.sequences.fasta import Record, read_fasta, write_record
 
-RECORDS = ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
-LAYOUT = ("record", "sequence_id", "window", "start", "end", "frames")
 RESULTS = ("Sequence_ID", "Prediction", "score1", "score2")
 
 HIGHEST = ("Modified_ID", "Is_Virus", "max_score_0", "max_score_1")
@@ -26,7 +25,7 @@ WINDOWS = (
     *("record", "sequence_id", "window", "start", "end"),
     *("frames", "best_frame", "virus_score", "others_score", "call"),
 )
-CONTIGS = (*RECORDS, "viral_windows", "virus_score", "call", *Tier._fields)
+CONTIGS = (*RECORD_COLUMNS, "viral_windows", "virus_score", "call", *Tier._fields)
 
 
 class Score(NamedTuple):
@@ -97,8 +96,8 @@ def consensus(
     summary = Summary(sample, min_score)
     with ExitStack() as stack:
         inputs = _Inputs(
-            stack.enter_context(Table(records, RECORDS)),
-            stack.enter_context(Table(layout, LAYOUT)),
+            stack.enter_context(Table(records, RECORD_COLUMNS)),
+            stack.enter_context(Table(layout, LAYOUT_COLUMNS)),
             stack.enter_context(Table(results, RESULTS)),
         )
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from virnucpro.calling.rollup import CALLS
+from virnucpro.sequences.extract import STATUSES
 
-STATUSES = ("called", "no_open_frame", "too_short", "ambiguous")
 BINS = 20  # of the histogram of record scores, over 0 to 1
 
 # Upper ends (excluded) and names of the length classes, in bases.
