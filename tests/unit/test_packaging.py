@@ -112,22 +112,16 @@ def test_ci_ends_as_the_tests_end(tmp_path: Path, recipe: str, code: int) -> Non
 def test_calls_are_shown_as_a_table(tmp_path: Path) -> None:
     (tmp_path / "soil").mkdir()
     header = "record\tsequence_id\tlength\tstatus\twindows\tviral_windows\tvirus_score\tcall\textra"
-    rows = ["1\tphage λ\t900\tcalled\t2\t2\t0.98\tvirus\tx", "2\tshort\t2\ttoo_short\t0\t0\t\t\tx"]
+    rows = [f"{n}\tphage {n}\t900\tcalled\t2\t2\t0.98\tvirus\tx" for n in range(1, 22)]
+    rows.append('22\t"short\t2\ttoo_short\t1\t0\tNA\tno_call\tx')
     (tmp_path / "soil/soil_contigs.tsv").write_text("\n".join([header, *rows]) + "\n")
     run = subprocess.run(
         [sys.executable, ROOT / "tools/show_calls.py", tmp_path], capture_output=True, text=True, check=True
     )
     lines = run.stdout.splitlines()
     assert lines[1] == str(tmp_path / "soil/soil_contigs.tsv")
-    assert lines[2].split() == [
-        "sequence_id",
-        "length",
-        "status",
-        "windows",
-        "viral_windows",
-        "virus_score",
-        "call",
-    ]
-    assert lines[3].split() == ["phage", "λ", "900", "called", "2", "2", "0.98", "virus"]
-    assert lines[4].split() == ["short", "2", "too_short", "0", "0"]
+    assert lines[2].split() == "sequence_id length status windows viral_windows virus_score call".split()
+    assert lines[3].split() == "phage 1 900 called 2 2 0.98 virus".split()
+    assert lines[22].split()[:2] == ["phage", "20"]
+    assert lines[23:25] == ["  ... and 2 more", "22 sequences: 21 virus, 1 no_call"]
     assert lines[-1] == f"Report: {tmp_path / 'report.html'}"
