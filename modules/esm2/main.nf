@@ -1,6 +1,6 @@
 // Embeds protein frames of many files, of any number of samples, with ESM-2: one task, all GPUs of its node.
 process ESM2 {
-    tag "${fastas.size()} files${part}"
+    tag "${fastas.size()} file(s)${part}"
     label 'process_gpu'
     label 'process_node'
     publishDir { task.ext.outdir }, mode: 'copy', pattern: '*.h5', saveAs: { name ->
