@@ -51,8 +51,8 @@ class Stage:
     learning_rate: float
 
 
-WITHOUT_LAYERS = Stage("embeddings", epochs=6, learning_rate=4e-3)
-WITH_LAYERS = Stage("encoders", epochs=2, learning_rate=1e-3)
+WITHOUT_LAYERS = Stage("embeddings", epochs=5, learning_rate=4e-3)
+WITH_LAYERS = Stage("encoders", epochs=1, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
