@@ -119,6 +119,7 @@ def test_calls_are_shown_as_a_table(tmp_path: Path) -> None:
         [sys.executable, ROOT / "tools/show_calls.py", tmp_path], capture_output=True, text=True, check=True
     )
     lines = run.stdout.splitlines()
+    columns = ["sequence_id", "length", "status", "windows", "viral_windows", "virus_score", "call"]
     assert lines[1] == str(tmp_path / "soil/soil_contigs.tsv")
     assert lines[2].split() == [
         "sequence_id",
