@@ -121,15 +121,7 @@ def test_calls_are_shown_as_a_table(tmp_path: Path) -> None:
     lines = run.stdout.splitlines()
     columns = ["sequence_id", "length", "status", "windows", "viral_windows", "virus_score", "call"]
     assert lines[1] == str(tmp_path / "soil/soil_contigs.tsv")
-    assert lines[2].split() == [
-        "sequence_id",
-        "length",
-        "status",
-        "windows",
-        "viral_windows",
-        "virus_score",
-        "call",
-    ]
+    assert lines[2].split() == columns
     assert lines[3].split() == ["phage", "1", "900", "called", "2", "2", "0.98", "virus"]
     assert lines[22].split()[:2] == ["phage", "20"]
     assert lines[23:25] == ["  ... and 2 more", "22 sequences: 21 virus, 1 no_call"]
