@@ -1,6 +1,6 @@
 """Print what .pt and .h5 files hold, as JSON for the module tests: ids, shape, sums, and how two files differ.
 
-    contents.py FILE [OTHER]
+contents.py FILE [OTHER]
 """
 
 import json

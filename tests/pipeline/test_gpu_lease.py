@@ -127,8 +127,8 @@ def test_pipeline_tasks_never_share_a_gpu(
         nextflow(
             tmp_path,
             *("-c", "many.config", "run", str(ROOT / "main.nf"), "-profile", "gpu,test,local", "-stub-run"),
-            *("--outdir", "out dir", "--input", "reads.fa", "--models", str(stub_models), "--split_size", "1"),
-            *("--esm_task_size", "3"),
+            *("--outdir", "out dir", "--input", "reads.fa", "--models", str(stub_models)),
+            *("--split_size", "1", "--esm_task_size", "3"),
             env={"CUDA_VISIBLE_DEVICES": "0,1", "VIRNUCPRO_LEASE_DIR": str(tmp_path / "locks")},
         )
     )

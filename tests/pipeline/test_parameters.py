@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
         out.write(">a\nACGT\n")
     (tmp_path / "sheets").mkdir()
     sheets = {
-        "good": "sample,fasta\r\nA,../my reads.fa\r\n\r\n\"B\",\"../a, b.fa\"\r\n",
+        "good": 'sample,fasta\r\nA,../my reads.fa\r\n\r\n"B","../a, b.fa"\r\n',
         "columns": "name,fasta\nA,../z.fasta.gz\n",
         "twice": "sample,fasta\nA,../my reads.fa\nA,../z.fasta.gz\n",
         "empty": "",
@@ -95,11 +95,11 @@ def test_checks(folder: Path, parser: str) -> None:
     )
     assert run.code == 0, run.output
     said = dict(re.findall(r"^case (\d+): (.*)$", run.output, re.MULTILINE))
-    wrong = [
-        f"{case}: said {said.get(str(n))!r}, not {expected!r}"
-        for n, (case, expected) in enumerate(CASES)
-        if not re.match(expected if expected.startswith(("ok", "--", "two")) else f".*{expected}", said.get(str(n), ""))
-    ]
+    wrong = []
+    for n, (case, expected) in enumerate(CASES):
+        anywhere = "" if expected.startswith(("ok", "--", "two")) else ".*"
+        if not re.match(anywhere + expected, said.get(str(n), "")):
+            wrong.append(f"{case}: said {said.get(str(n))!r}, not {expected!r}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -114,7 +114,8 @@ def test_samples_share_esm2(tmp_path: Path, v2: Run, succeeded: Callable[[Run], 
     inputs.mkdir()
     shutil.copy(DEMO, inputs / "some demo.fa.gz")
     # A stop in all six frames of each window; and records shorter than a codon.
-    (inputs / "closed.fa").write_text(">closed with stops\n" + "TAATTAATTAATTAGTTAGTTAGCTAACTAACTAAT" * 4 + "\n")
+    stops = "TAATTAATTAATTAGTTAGTTAGCTAACTAACTAAT" * 4
+    (inputs / "closed.fa").write_text(f">closed with stops\n{stops}\n")
     (inputs / "short.fa").write_text(">s1\nAC\n>s2\nT\n")
     sheet = "sample,fasta\nA,some demo.fa.gz\nclosed,closed.fa\nshort,short.fa\n"
     (inputs / "samples.csv").write_text(sheet)
@@ -163,9 +164,7 @@ def rank_killer(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("rank_killer")
 def test_killed_rank_ends_the_run(tmp_path: Path, model_set: ModelSet, reads: Path) -> None:
-    run = pipeline(
-        tmp_path, "--models", str(model_set.directory), "--input", str(reads), "--gpus", "2"
-    )
+    run = pipeline(tmp_path, "--models", str(model_set.directory), "--input", str(reads), "--gpus", "2")
     assert run.code != 0
     assert "rank 1 (killed by signal 9; log:" in run.output and "rank_1.log" in run.output, run.output
     assert not (run.outdir / "report.html").exists()
