@@ -1,4 +1,4 @@
-"""Print what .pt and .h5 files hold, as JSON for the module tests: ids, shape, sums, and how two files differ.
+"""Print what .pt and .h5 files hold, as JSON for the module tests: ids, shape, how two files differ.
 
 contents.py FILE [OTHER]
 """
