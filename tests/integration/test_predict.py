@@ -2,6 +2,13 @@
 
 import csv
 import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +20,7 @@ from click.testing import CliRunner
 
 from tests.conftest import random_dna
 from virnucpro.cli.main import cli
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, RankFailed
 from virnucpro.models.model_set import ModelSet
 
 V2_FILES = {
@@ -102,11 +109,10 @@ def test_v2_equals_v1(predict: Predict) -> None:
     assert "v2.0" not in (fallback / "pipeline_info" / "run_info.json").read_text()
 
 
-@pytest.mark.parametrize("ranks", ["2", "3"])
-def test_ranks_do_not_change_the_result(predict: Predict, ranks: str) -> None:
+def test_ranks_do_not_change_the_result(predict: Predict) -> None:
     assert_same(
         predict("--parallel", output="one"),
-        predict("--parallel", "--device", "cpu", "--gpus", ranks, "--split-size", "5", output="many"),
+        predict("--parallel", "--device", "cpu", "--gpus", "2", "--split-size", "5", output="many"),
     )
 
 
@@ -159,9 +165,7 @@ def test_intermediate_files_are_those_of_the_original(predict: Predict) -> None:
 
 
 def test_long_proteins_are_pooled_alike_on_both_architectures(predict: Predict, tmp_path: Path) -> None:
-    """P18: windows of 3,300 bases give 1,100 residues; nothing is truncated, the mean takes the first 1,024."""
-    import random
-
+    """P18: windows of 3,300 bases, 1,100 residues; nothing is truncated, the mean takes the first 1,024."""
     fasta = tmp_path / "long.fa"
     fasta.write_text(f">long\n{random_dna(random.Random(3), 3300)}\n")
     options = ("--expected-length", "3300", "-k")
@@ -261,3 +265,46 @@ def test_unfinished_run_is_taken_up_by_resume_only(predict: Predict, monkeypatch
     assert_same(predict("--resume"), whole)
     assert done == [1, 0]
     assert not (whole.parent / "out" / ".reads.unfinished").exists()
+
+
+def test_files_are_readable_and_the_current_folder_stays_clean(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P47: modes follow the umask, logs go where they are said to be, threads are those given."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    out = predict("--parallel", "-k")
+    assert list(here.iterdir()) == []
+    umask = os.umask(0)
+    os.umask(umask)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {oct(0o666 & ~umask)}
+
+
+def test_failed_rank_names_itself_and_its_log(predict: Predict, model_set: ModelSet, tmp_path: Path) -> None:
+    """A rank that is killed ends the run with a RuntimeError; --resume then finishes it."""
+    done = threading.Event()
+
+    def kill_first_rank() -> None:
+        while not done.is_set():
+            if children := multiprocessing.active_children():
+                time.sleep(0.5)
+                os.kill(children[0].pid or 0, signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill_first_rank)
+    killer.start()
+    options = ("--parallel", "--device", "cpu", "--gpus", "2", "--resume")
+    try:
+        with pytest.raises(RankFailed) as caught:
+            predict(*options)
+    finally:
+        done.set()
+        killer.join()
+    found = re.search(r"rank (\d) \(killed by signal 9; log: (\S+)\)", str(caught.value))
+    assert found and Path(found[2]).name == f"rank_{found[1]}.log" and Path(found[2]).exists()
+    assert isinstance(caught.value, RuntimeError)
+    assert not (tmp_path / "out" / "reads").exists()
+    assert len(calls(predict(*options))) == 12

@@ -68,6 +68,7 @@ def run_ranks(
     try:
         for number, gpu in enumerate(gpus):
             rank = Rank(number, len(gpus), gpu, max(threads // len(gpus), 1), logs / f"rank_{number}.log")
+            rank.log.touch()  # there to be named, however early the rank ends
             process: BaseProcess = context.Process(
                 target=_enter, args=(work, rank, arguments), name=f"rank {number}", daemon=True
             )
