@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from virnucpro.cli.train import train
 from virnucpro.errors import InputError
 from virnucpro.models.model_set import ModelSet
 from virnucpro.sequences.frames import Frame
+from virnucpro.training import evaluation
 from virnucpro.training.data import COLUMNS
 from virnucpro.training.encoders import load_encoders
 from virnucpro.training.small_encoders import Pair, fair_esm_layout, train_tokenizer
 
 VIRAL_CODONS = ["ATT", "AAA", "GAT", "TCA", "AAT", "CAA", "TTA"]
-OTHER_CODONS = ["GCC", "CTG", "GGC", "CGC", "GTG", "CCG", "GCC"]
+OTHER_CODONS = ["GCC", "CTG", "GGC", "CTA", "GTG", "CCG", "GCC"]  # CTA closes the reverse and shifted frames
 
 
 def write_genomes(path: Path, codons: list[str], groups: int, seed: int) -> None:
@@ -31,6 +33,14 @@ def write_genomes(path: Path, codons: list[str], groups: int, seed: int) -> None
         for number in range(groups):
             dna = "".join(draw.choices(codons, k=1100))
             out.write(f">{path.stem}{number} family=F{number}\n{dna}\n")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_test() -> Iterator[None]:
+    """Fewer fragments to test on; everything else as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "FRAGMENTS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,7 @@ def write_table(path: Path, *rows: list[str]) -> None:
 
 
 def run(table: Path, output: Path, *options: str) -> Result:
-    return CliRunner().invoke(train, [str(table), "--output", str(output), "--fragments", "40", *options])
+    return CliRunner().invoke(train, [str(table), "--output", str(output), "--fragments", "60", *options])
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -87,7 +97,7 @@ def test_writes_a_whole_verified_set_with_card_table_and_splits(data: Path, trai
     assert (opened.name, opened.window_length) == ("tiny", 500)
     assert (trained / "training.tsv").read_bytes() == (data / "table.tsv").read_bytes()
     facts = opened.manifest["training"]
-    assert facts["settings"] == {"window_length": 500, "fragments_per_class": 40, "seed": 1, "threads": 1}
+    assert facts["settings"] == {"window_length": 500, "fragments_per_class": 60, "seed": 1, "threads": 1}
     assert facts["torch"] == torch.__version__
     expected = hashlib.sha256((data / "viruses.fa").read_bytes()).hexdigest()
     assert {"class": "RNA virus", "label": "virus", "file": "viruses.fa", "sha256": expected} in facts["data"]
