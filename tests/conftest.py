@@ -1,4 +1,4 @@
-"""Fixtures that need the real classes: small models with random weights, made as their authors publish them."""
+"""Small models of the real classes with random weights, in the layouts their authors publish."""
 
 import json
 import random

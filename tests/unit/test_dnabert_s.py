@@ -30,7 +30,7 @@ def sequences(lengths: list[int], seed: int = 1) -> list[str]:
 
 
 def alone(folder: Path, tokens: list[int]) -> np.ndarray:
-    """One sequence through the published weights by their published names: scores, softmax, GLU, post-norm."""
+    """One sequence through the weights by their published names: scores, softmax, GLU, post-norm."""
     w = load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     heads, eps, dim = config["num_attention_heads"], config["layer_norm_eps"], config["hidden_size"]

@@ -22,8 +22,8 @@ def embed_per_file(
     threads: int,
     logs: Path,
 ) -> None:
-    """Run `embed_files(weights, files, output, compute)` over the files, one rank a device, no more ranks than
-    files; with one, in this process. Raises `RankFailed` naming ranks and logs when one fails."""
+    """Run `embed_files(weights, files, output, compute)` over the files, one rank a device, no more ranks
+    than files; with one, in this process. Raises `RankFailed` naming ranks and logs when one fails."""
     gpus = gpus[: len(fastas)]
     if len(gpus) <= 1:
         embed_files(weights, fastas, output, compute)
