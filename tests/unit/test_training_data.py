@@ -23,7 +23,9 @@ def genome(group: str, bases: int = 1000, kind: str = "phage", number: int = 1) 
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "viruses").mkdir()
     (tmp_path / "viruses" / "a.fa").write_text(">V1 family=Aviridae x\nacgu\n>V2 family=Bviridae y\nACGT\n")
-    (tmp_path / "viruses" / "b.fasta").write_text(">V3 family=Cviridae z\nACGT\n>V3 family=Cviridae piece 2\nAC\n")
+    (tmp_path / "viruses" / "b.fasta").write_text(
+        ">V3 family=Cviridae z\nACGT\n>V3 family=Cviridae piece 2\nAC\n"
+    )
     (tmp_path / "host.fa").write_text(">H1\nACGT\n>H2\nACGTT\n")
     return tmp_path
 
