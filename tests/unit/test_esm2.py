@@ -77,6 +77,11 @@ def test_neighbours_do_not_matter(ours: ESM2) -> None:
     assert np.array_equal(beside[0], beside[1])
 
 
+def test_positions_begin_anew_for_each_sequence() -> None:
+    """P11: rotary attention hides a shift, but large positions cost precision."""
+    assert Packed.of([[0] * 3, [0] * 3, [0] * 2], CPU).positions().tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
 def test_gelu_is_the_library_function() -> None:
     """P8: the same function; in half precision ours, rounded once, is nearer to it than the composed form."""
     x = torch.linspace(-8, 8, 20_001)
