@@ -19,7 +19,7 @@ from virnucpro.embedding.h5_to_pt import h5_to_pt
 from virnucpro.embedding.index import build_index
 from virnucpro.embedding.plan import embed
 from virnucpro.embedding.ranks import Rank, check, run_ranks
-from virnucpro.embedding.store import ShardWriter, recover
+from virnucpro.embedding.store import ShardWriter, gather, recover
 from virnucpro.errors import InputError, OutOfMemory, RankFailed
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
@@ -180,6 +180,21 @@ def test_torn_and_damaged_entries_are_cut_off(tmp_path: Path) -> None:
     flipped[2 * 28 + 9] ^= 1
     path.write_bytes(flipped)
     assert recover([path], 4).tolist() == [0, 1] and path.stat().st_size == 2 * 28
+
+
+def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
+    """P29: a rank that had nothing to do, or died before its first row, leaves an empty file."""
+    write_proteins(tmp_path / "output_1.fa", 4)
+    index = build_index([tmp_path / "output_1.fa"])
+    shards = [tmp_path / f"rank_{rank}.shard" for rank in range(3)]
+    shards[0].touch()
+    shards[2].touch()
+    vectors = np.arange(len(index.spans) * 4, dtype=np.float32).reshape(-1, 4)
+    with ShardWriter(shards[1], 4) as shard:
+        shard.append(np.arange(len(index.spans)), vectors)
+    assert recover(shards, 4).tolist() == list(range(len(index.spans)))
+    gather(shards, 4, index, {tmp_path / "e.h5": index.files}, {})
+    assert np.array_equal(read(tmp_path / "e.h5")[1], vectors[index.unique_of])
 
 
 def _sleep_or_fail(rank: Rank, how: str) -> None:

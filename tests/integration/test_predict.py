@@ -259,11 +259,12 @@ def test_unfinished_run_is_taken_up_by_resume_only(predict: Predict, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prediction, "embed_nucleotide_files", counting)
-    with monkeypatch.context() as patch, pytest.raises(AssertionError):
-        patch.setattr(prediction, "embed_protein_files", killed)
-        predict("--resume")
+    for options in (["--resume"], []):
+        with monkeypatch.context() as patch, pytest.raises(AssertionError):
+            patch.setattr(prediction, "embed_protein_files", killed)
+            predict(*options)
     assert_same(predict("--resume"), whole)
-    assert done == [1, 0]
+    assert done == [1, 1, 0], "a run without --resume begins anew"
     assert not (whole.parent / "out" / ".reads.unfinished").exists()
 
 

@@ -32,21 +32,28 @@ class Record:
 
 
 def read_fasta(path: Path) -> Iterator[Record]:
-    """Stream the records of a nucleotide FASTA file; gzip is recognised by content, not by name.
+    """Stream the records of a nucleotide FASTA file, each id once.
 
-    Lower case, RNA, IUPAC letters, CRLF and blank lines pass. Raises `InputError`, naming file, record
-    and line, for anything else: a missing or unreadable file, a cut gzip, FASTQ, protein, binary data,
-    a record without name or sequence, two records of one id (found once the last record is read).
+    Raises `InputError` where `read_records` does, for a file without records, and for two records of one id
+    (found once the last record is read).
     """
     with DigestLog() as seen:
-        yield from _checked_records(path, seen)
+        for record in read_records(path):
+            seen.add(record.id.encode())
+            yield record
         if not seen.count:
             raise InputError(f"{path}: holds no FASTA record; a record starts with a line '>name'")
         if suspects := seen.repeated():
             _refuse_repeats(path, suspects)
 
 
-def _checked_records(path: Path, seen: DigestLog) -> Iterator[Record]:
+def read_records(path: Path) -> Iterator[Record]:
+    """Stream the records of a nucleotide FASTA file; gzip is recognised by content, not by name.
+
+    Lower case, RNA, IUPAC letters, CRLF and blank lines pass. Raises `InputError`, naming file, record
+    and line, for anything else: a missing or unreadable file, a cut gzip, FASTQ, protein, binary data,
+    a record without name or sequence.
+    """
     for number, line, header, sequence in _raw_records(path):
         id, where = _check_header(path, number, line, header)
         if not sequence:
@@ -57,7 +64,6 @@ def _checked_records(path: Path, seen: DigestLog) -> Iterator[Record]:
                 f"{where} holds {letter!r}, which is no IUPAC nucleotide letter; "
                 "nucleotide sequences without gaps are needed (is this protein or an alignment?)"
             )
-        seen.add(id.encode())
         yield Record(number, id, header.decode(), sequence.decode())
 
 

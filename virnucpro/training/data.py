@@ -4,14 +4,13 @@ import csv
 import hashlib
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from virnucpro.errors import InputError
-from virnucpro.sequences.digests import DigestLog
-from virnucpro.sequences.fasta import Record, _checked_records
+from virnucpro.sequences.fasta import read_records
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -106,18 +105,12 @@ def load_genomes(sources: Iterable[Source]) -> list[Genome]:
     genomes = []
     for source in sources:
         for path in fasta_files(source):
-            for record in _records(path):
+            for record in read_records(path):  # ids may repeat: pieces of one genome
                 group = _group(source.group, path, record.id, record.header)
                 if group not in source.leave_out:
                     dna = record.dna.upper()
                     genomes.append(Genome(source.label, source.kind, group, source.split, record.id, dna))
     return genomes
-
-
-def _records(path: Path) -> Iterator[Record]:
-    """As `read_fasta`, but ids may repeat: public collections name the pieces of a genome after it."""
-    with DigestLog() as ids:
-        yield from _checked_records(path, ids)
 
 
 def _group(rule: str, path: Path, identifier: str, header: str) -> str:
