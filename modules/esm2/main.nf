@@ -21,7 +21,7 @@ process ESM2 {
     output:
     path '*.embeddings.h5', arity: '1..*', emit: embeddings
     path 'esm2.json', emit: facts
-    path 'logs/rank_*.log', emit: logs
+    path 'logs/rank_*.log', emit: logs, optional: true // no rank starts where no frame is open
     tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
     tuple val("${task.process}"), val('torch'), eval("python3 -c 'import importlib.metadata as m; print(m.version(\"torch\"))'"), topic: versions
 
