@@ -164,7 +164,8 @@ def rank_killer(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("rank_killer")
 def test_killed_rank_ends_the_run(tmp_path: Path, model_set: ModelSet, reads: Path) -> None:
-    run = pipeline(tmp_path, "--models", str(model_set.directory), "--input", str(reads), "--gpus", "2")
+    given = ("--models", str(model_set.directory), "--input", str(reads))
+    run = pipeline(tmp_path, *given, "--split_size", "5", "--gpus", "2")
     assert run.code != 0
     assert "rank 1 (killed by signal 9; log:" in run.output and "rank_1.log" in run.output, run.output
     assert not (run.outdir / "report.html").exists()
