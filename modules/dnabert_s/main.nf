@@ -2,7 +2,7 @@
 process DNABERT_S {
     tag "${sample} ${fasta.baseName}"
     label 'process_gpu'
-    publishDir { "${task.ext.outdir}/${sample}/intermediate/nucleotide" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/nucleotide/${name}" : null }
 
     input:
     tuple val(sample), path(fasta)

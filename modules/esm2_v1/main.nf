@@ -2,7 +2,7 @@
 process ESM2_V1 {
     tag "${sample} ${fasta.baseName}"
     label 'process_gpu'
-    publishDir { "${task.ext.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/protein/${name}" : null }
 
     input:
     tuple val(sample), path(fasta)

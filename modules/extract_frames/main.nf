@@ -2,7 +2,7 @@
 process EXTRACT_FRAMES {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${task.ext.outdir}/${sample}/intermediate" }, mode: 'copy', pattern: '**.{fa,faa}', saveAs: { name -> task.ext.keep_intermediate ? name : null }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '**.{fa,faa}', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/${name}" : null }
 
     input:
     tuple val(sample), path(fasta)

@@ -2,7 +2,7 @@
 process H5_TO_PT {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${task.ext.outdir}/${sample}/intermediate/protein" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/protein/${name}" : null }
 
     input:
     tuple val(sample), path(embeddings), path(dnabert, arity: '1..*')

@@ -2,7 +2,7 @@
 process MERGE {
     tag "${sample}"
     label 'process_single'
-    publishDir { "${task.ext.outdir}/${sample}/intermediate/merged" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? name : null }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/merged/${name}" : null }
 
     input:
     tuple val(sample), path(dnabert, arity: '1..*'), path(esm, arity: '1..*')

@@ -67,6 +67,7 @@ def test_changes_run_again(
         return run.processes("Submitted")
 
     assert resumed() == EVERYTHING
+    assert not list((tmp_path / "launch").rglob("intermediate")), "asked for with --keep_intermediate only"
     wrong = {}
     for name, value, expected in CHANGES:
         again = resumed(f"--{name}", value)
