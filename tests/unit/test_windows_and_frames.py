@@ -17,7 +17,7 @@ from virnucpro.sequences.windows import windows
 
 
 def original_windows(length: int, size: int) -> list[tuple[int, int]]:
-    """The rule as reference/virnucpro.md section 2.1 words it, list of shifts and all."""
+    """The original rule, written with its list of shifts."""
     count = ceil(length / size)
     surplus = count * size - length
     low = surplus // count
