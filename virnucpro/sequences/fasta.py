@@ -81,9 +81,11 @@ def _refuse_repeats(path: Path, suspects: frozenset[int]) -> None:
 
 def write_record(out: IO[str], id: str, sequence: str, width: int | None = LINE_WIDTH) -> None:
     """Append one record, wrapped at `width` letters, or on one line when `width` is None."""
-    out.write(f">{id}\n")
-    for start in range(0, len(sequence), width or max(len(sequence), 1)):
-        out.write(sequence[start : start + (width or len(sequence))] + "\n")
+    if width is None:
+        out.write(f">{id}\n{sequence}\n")
+    else:
+        lines = [sequence[start : start + width] for start in range(0, len(sequence), width)]
+        out.write("\n".join([f">{id}", *lines, ""]))
 
 
 def read_frames(path: Path) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,19 @@ from Bio.Data.CodonTable import unambiguous_dna_by_name
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
-_AMINO_ACID: dict[str, str] = unambiguous_dna_by_name["Standard"].forward_table
+_FORWARD: dict[str, str] = unambiguous_dna_by_name["Standard"].forward_table
 _STOP = re.compile("TAA|TAG|TGA")  # none can begin inside another, so a plain scan finds them all
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+class _AminoAcids(dict[tuple[str, ...], str]):
+    """Codon, as three letters, to amino acid; nothing for a codon with an ambiguous letter."""
+
+    def __missing__(self, codon: tuple[str, ...]) -> str:
+        return ""
+
+
+_AMINO_ACIDS = _AminoAcids({tuple(codon): residue for codon, residue in _FORWARD.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ def translate(sequence: str) -> str:
     >>> translate("ATGGCNGCTGCTGCA")
     'MAAA'
     """
-    codons = (sequence[i : i + 3] for i in range(0, len(sequence) - 2, 3))
-    return "".join([_AMINO_ACID.get(codon, "") for codon in codons])
+    codons = zip(sequence[::3], sequence[1::3], sequence[2::3], strict=False)  # a last, cut codon drops out
+    return "".join(map(_AMINO_ACIDS.__getitem__, codons))
 
 
 def _without_stop(strand: str) -> list[int]:
