@@ -48,19 +48,8 @@ def _embed_file(
         ]
     with atomic(target) as temporary:
         torch.save({"nucleotide": ids, "data": data}, temporary)
-    facts = StageFacts(
-        stage="DNABERT_S",
-        architecture="v1.0",
-        engine="v1.0 per file",
-        attention=ATTENTION,
-        device=compute.device,
-        device_name=compute.device_name,
-        precision=compute.precision,
-        world_size=1,
-        token_budget=budget,
-        sequences=len(ids),
-        unique_sequences=len(ids),
-        tokens=sum(tokens),
-        seconds=round(time.monotonic() - started, 3),
-    )
+    facts = StageFacts.of_file(
+        "DNABERT_S", "v1.0 per file", ATTENTION, compute,
+        token_budget=budget, sequences=len(ids), tokens=sum(tokens), started=started,
+    )  # fmt: skip
     facts.write(target.with_suffix(".json"))

@@ -56,22 +56,9 @@ def embed_protein_files(weights: Path, fastas: Sequence[Path], output: Path, com
                 vectors[i] = residues.mean(0)
         name = f"output_{file_number(fasta)}_ESM"
         save_esm_pt(output / f"{name}.pt", ids, vectors)
-        _facts(frames, compute, started).write(output / f"{name}.json")
-
-
-def _facts(frames: Sequence[tuple[str, str]], compute: Compute, started: float) -> StageFacts:
-    return StageFacts(
-        stage="ESM2_V1",
-        architecture="v1.0",
-        engine="v1.0 fair-esm batches",
-        attention="fair-esm",
-        device=compute.device,
-        device_name=compute.device_name,
-        precision=compute.precision,
-        world_size=1,
-        token_budget=TOKENS_PER_BATCH,
-        sequences=len(frames),
-        unique_sequences=len(frames),
-        tokens=sum(len(protein) + 2 for _, protein in frames),
-        seconds=round(time.monotonic() - started, 3),
-    )
+        facts = StageFacts.of_file(
+            "ESM2_V1", "v1.0 fair-esm batches", "fair-esm", compute,
+            token_budget=TOKENS_PER_BATCH, sequences=len(frames),
+            tokens=sum(len(protein) + 2 for _, protein in frames), started=started,
+        )  # fmt: skip
+        facts.write(output / f"{name}.json")

@@ -1,9 +1,12 @@
 """What an embedding task really did: the engine, the device, how much, how long. Goes to run_info.json."""
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
+from virnucpro.embedding.device import Compute
 from virnucpro.files import atomic
 
 
@@ -24,6 +27,37 @@ class StageFacts:
     unique_sequences: int
     tokens: int
     seconds: float
+
+    @classmethod
+    def of_file(
+        cls,
+        stage: str,
+        engine: str,
+        attention: str,
+        compute: Compute,
+        *,
+        token_budget: int,
+        sequences: int,
+        tokens: int,
+        started: float,
+    ) -> Self:
+        """The facts of a v1.0 task: one file, one device, every sequence embedded; begun at `started`
+        (`time.monotonic()`)."""
+        return cls(
+            stage=stage,
+            architecture="v1.0",
+            engine=engine,
+            attention=attention,
+            device=compute.device,
+            device_name=compute.device_name,
+            precision=compute.precision,
+            world_size=1,
+            token_budget=token_budget,
+            sequences=sequences,
+            unique_sequences=sequences,
+            tokens=tokens,
+            seconds=round(time.monotonic() - started, 3),
+        )
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import InputError
-from virnucpro.files import atomic
-from virnucpro.models.weights import read_safetensors, read_torch
+from virnucpro.models.weights import read_safetensors, read_torch, write_safetensors
 
 BATCH = 256  # rows a forward pass; every pass has exactly this shape, so that a score depends on its row only
 
@@ -58,10 +56,8 @@ def scores(model: MLPClassifier, x: npt.NDArray[np.float32]) -> npt.NDArray[np.f
 
 def save_classifier(path: Path, model: MLPClassifier) -> None:
     """Write the state dict as safetensors (float32), whole or not at all."""
-    with atomic(path) as temporary:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        # Bytes first: the library's own file writer makes files that only their owner can read.
-        temporary.write_bytes(safetensors.torch.save(state))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_safetensors(path, state)
 
 
 def load_classifier(path: Path) -> MLPClassifier:

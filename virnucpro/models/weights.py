@@ -60,9 +60,14 @@ def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> N
     """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
     heads = ("lm_head.", "contact_head.")
     kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(heads)}
+    write_safetensors(path, kept, {"esm2": json.dumps(asdict(config))})
+
+
+def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, whole or not at all."""
     with atomic(path) as temporary:
         # Bytes first: the library's own file writer makes files that only their owner can read.
-        temporary.write_bytes(save(kept, metadata={"esm2": json.dumps(asdict(config))}))
+        temporary.write_bytes(save(state, metadata))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,7 +1,6 @@
 """Training data: labelled genomes from a table of FASTA files, split so that no relative crosses."""
 
 import csv
-import hashlib
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -173,9 +172,3 @@ def _drawn(genomes: Sequence[Genome], seed: str) -> dict[str, Split]:
             place[group] = split
             held += bases[group]
     return place | dict.fromkeys(rest, SPLITS[0])
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
@@ -21,7 +20,7 @@ from virnucpro.models.attention import Packed
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
 from virnucpro.models.esm2 import ESM2
-from virnucpro.models.weights import Esm2Config, write_esm2
+from virnucpro.models.weights import Esm2Config, write_esm2, write_safetensors
 from virnucpro.sequences.frames import Frame
 from virnucpro.training.encoders import Encoders, load_encoders
 from virnucpro.training.fit import copy_of_weights, weighted_loss
@@ -199,7 +198,7 @@ def _write(directory: Path, pair: Pair) -> Encoders:
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(pair.tokenizer.to_str(), encoding="utf-8")
     state = {published_name(name): value for name, value in pair.dnabert_s.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(state, {"format": "pt"}))
+    write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
     write_esm2(esm2, ESM2_CONFIG, fair_esm_layout(pair.esm2))
     return load_encoders(folder, esm2)
 
