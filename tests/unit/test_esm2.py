@@ -79,14 +79,14 @@ def test_neighbours_do_not_matter(ours: ESM2) -> None:
 
 def test_positions_begin_anew_for_each_sequence() -> None:
     """P11: rotary attention hides a shift, but large positions cost precision."""
-    assert Packed.of([[0] * 3, [0] * 3, [0] * 2], CPU).positions().tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert Packed.of([[0] * 3, [0] * 3, [0] * 2], CPU).positions.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 def test_gelu_is_the_library_function() -> None:
     """P8: the same function; in half precision ours, rounded once, is nearer to it than the composed form."""
     x = torch.linspace(-8, 8, 20_001)
     exact = gelu(x.double())
-    assert (torch.nn.functional.gelu(x) - gelu(x)).abs().max() < 1e-6
+    assert (torch.nn.functional.gelu(x) - gelu(x)).abs().max() < 4e-6  # units in the last place at 8: 1e-6
     assert (torch.nn.functional.gelu(x, approximate="tanh") - gelu(x)).abs().max() > 1e-4
     half = x.half()
     ours = (torch.nn.functional.gelu(half).double() - gelu(half.double())).abs().max()
@@ -99,7 +99,7 @@ def test_gelu_of_the_layer(ours: ESM2, library: FairEsm2) -> None:
     x = torch.randn(50, 32, generator=torch.Generator().manual_seed(1)) * 5
     layer, other = ours.layers[0], library.layers[0]
     with torch.no_grad():
-        found = layer.fc2(torch.nn.functional.gelu(layer.fc1(x)))
+        found = layer.fc2.add_to(torch.zeros(50, 32), layer.fc1.gelu(x))
         truth = other.fc2(gelu(other.fc1(x)))
     assert (found - truth).abs().max() < 1e-5
 
@@ -108,10 +108,10 @@ def test_rotary_tables_stay_in_float32(fair_esm: Path) -> None:
     """P9: half-precision weights, but speeds and tables as the checkpoint has them."""
     half = load_esm2(fair_esm, CPU, torch.float16)
     assert half.inv_freq.dtype == torch.float32
-    cos, _ = half._rotary(Packed.of([[0] * 1022], CPU))
+    cos = half._turns(torch.arange(1022)).real
     speeds = read_esm2(fair_esm)[1]["layers.0.self_attn.rot_emb.inv_freq"].double()
     truth = (torch.arange(1022).double()[:, None] * speeds).cos()
-    assert (cos[:, 0, : len(speeds)].double() - truth).abs().max() < 1e-4
+    assert (cos[:, 0, 0].double() - truth).abs().max() < 1e-4
     assert half.layers[0].fc1.weight.dtype == torch.float16
 
 

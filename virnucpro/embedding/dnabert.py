@@ -12,7 +12,6 @@ from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.plan import default_budget, embed
 from virnucpro.errors import InputError
 from virnucpro.files import atomic, file_number
-from virnucpro.models.attention import ATTENTION
 from virnucpro.models.dnabert_s import DnabertS, load_dnabert_s
 from virnucpro.sequences.fasta import read_frames
 
@@ -49,7 +48,7 @@ def _embed_file(
     with atomic(target) as temporary:
         torch.save({"nucleotide": ids, "data": data}, temporary)
     facts = StageFacts.of_file(
-        "DNABERT_S", "v1.0 per file", ATTENTION, compute,
+        "DNABERT_S", "v1.0 per file", model.attention if model else "none", compute,
         token_budget=budget, sequences=len(ids), tokens=sum(tokens), started=started,
     )  # fmt: skip
     facts.write(target.with_suffix(".json"))

@@ -19,7 +19,7 @@ from virnucpro.embedding.plan import default_budget, plan
 from virnucpro.embedding.ranks import Failure, Rank, run_ranks
 from virnucpro.embedding.store import ShardWriter, entry_dtype, gather, recover
 from virnucpro.errors import InputError
-from virnucpro.models.attention import ATTENTION, Packed
+from virnucpro.models.attention import Packed, choose_attention
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.weights import read_esm2_config
 from virnucpro.pipeline.runtime_config import RuntimeConfig
@@ -97,7 +97,7 @@ def embed_proteins(
         stage="ESM2",
         architecture="v2.0",
         engine=ENGINE,
-        attention=ATTENTION,
+        attention=choose_attention("auto", model.compute.torch_device, model.compute.dtype),
         device=model.compute.device,
         device_name=model.compute.device_name,
         precision=model.compute.precision,

@@ -1,39 +1,74 @@
 """Packed batches (no padding) and attention over them.
 
-A packed batch is one flat token axis, sequence after sequence. Neighbours of equal length form a run,
-and each run is one dense attention call: nothing is padded, nothing masked, and no sequence can see
-another. Sorted by length, a batch of a large input is one or two runs.
+A packed batch is one flat token axis, sequence after sequence. Neighbours of equal length form a run.
+Sorted by length, a batch of a large input is one or two runs. No sequence ever sees another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import groupby
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
-ATTENTION = "sdpa over runs of equal length"  # named in run_info.json
+from virnucpro.defaults import ATTENTION
+from virnucpro.errors import InputError
+
+_HALF = (torch.float16, torch.bfloat16)
+_FIRST_WITH_FLASH = (8, 0)  # compute capability: the variable-length kernels need Ampere or later
 
 
 @dataclass(frozen=True)
 class Packed:
-    """`tokens` (T,) int64, and the runs it is made of: (number of sequences, tokens in each)."""
+    """Sequences of tokens, one after the other.
+
+    `tokens` (T,) int64; `positions` (T,) int64, of each token in its own sequence, from 0; `starts` (n + 1,)
+    int32, where each sequence begins, and T; `runs`: (number of sequences, tokens in each) of equal
+    neighbours, known without asking a device.
+    """
 
     tokens: Tensor
+    positions: Tensor
+    starts: Tensor
     runs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], device: torch.device) -> "Packed":
+    def of(cls, sequences: Sequence[Sequence[int]], device: torch.device) -> Self:
         """Pack tokenized sequences in the order given; fewest runs when equal lengths are neighbours."""
-        flat = torch.tensor([token for tokens in sequences for token in tokens], dtype=torch.int64)
-        runs = tuple((len(list(same)), length) for length, same in groupby(map(len, sequences)))
-        return cls(flat.to(device), runs)
+        tokens = np.fromiter((token for tokens in sequences for token in tokens), dtype=np.int64)
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        return cls.of_flat(tokens, lengths).to(device)
 
-    def positions(self) -> Tensor:
-        """(T,) position of each token within its own sequence, from 0."""
-        device = self.tokens.device
-        return torch.cat([torch.arange(length, device=device).repeat(n) for n, length in self.runs])
+    @classmethod
+    def of_flat(cls, tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Self:
+        """The batch, on CPU, of `tokens` (T,) that are sequences of `lengths` (n,), one after the other."""
+        ends = np.cumsum(lengths)
+        positions = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)
+        runs = tuple((len(list(same)), length) for length, same in groupby(lengths.tolist()))
+        starts = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
+        return cls(torch.from_numpy(tokens), torch.from_numpy(positions), starts, runs)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
+        """The batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The batch in page-locked memory, from where a GPU copies it without stopping."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(change(self.tokens), change(self.positions), change(self.starts), self.runs)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max((length for _, length in self.runs), default=0)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Views of `x` (T, …), one a run, each (sequences, tokens, …)."""
@@ -42,17 +77,74 @@ class Packed:
         return [part.view(n, length, *x.shape[1:]) for part, (n, length) in parts]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None = None) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None = None, by: str = "sdpa"
+) -> Tensor:
     """Softmax attention within each sequence: q, k, v (T, heads, d) -> (T, heads * d).
 
-    `bias` (heads, L, L), L at least the longest sequence, is added to the scaled scores.
+    `by` is a settled name. `bias` (heads, L, L), L at least the longest sequence, is added to the
+    scaled scores; `sdpa` and `reference` alone take one.
     """
-    rows = []
-    for q_run, k_run, v_run in zip(batch.split(q), batch.split(k), batch.split(v), strict=True):
-        length = q_run.shape[1]
-        mask = None if bias is None else bias[:, :length, :length]
-        out = F.scaled_dot_product_attention(
-            q_run.transpose(1, 2), k_run.transpose(1, 2), v_run.transpose(1, 2), attn_mask=mask
+    if by in _DENSE:
+        per_run = _DENSE[by]
+        rows = []
+        for q_run, k_run, v_run in zip(batch.split(q), batch.split(k), batch.split(v), strict=True):
+            length = q_run.shape[1]
+            mask = None if bias is None else bias[:, :length, :length]
+            out = per_run(q_run.transpose(1, 2), k_run.transpose(1, 2), v_run.transpose(1, 2), mask)
+            rows.append(out.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]))
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+    assert bias is None, f"{by} attention takes no bias"
+    return _VARLEN[by](q, k, v, batch.starts, batch.longest).flatten(1)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as it is defined, with every score in memory: what the others are tested against."""
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    weights: Tensor = (scores if mask is None else scores + mask).softmax(-1)
+    return weights @ v
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
+    out = varlen_attn(q, k, v, starts, starts, longest, longest)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
+    from flash_attn import flash_attn_varlen_func
+
+    out: Tensor = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest)
+    return out
+
+
+_DENSE = {"sdpa": _sdpa, "reference": _reference}  # one call a run of equal lengths: any device, any dtype
+_VARLEN = {"varlen": _varlen, "flash": _flash}  # one call a batch: half precision on GPU
+
+
+def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Settle `auto`: torch's variable-length kernel in half precision on GPU, else SDPA over runs.
+
+    Raises `InputError` for a back end asked for by name that cannot run here.
+    """
+    kernels = (
+        device.type == "cuda"
+        and dtype in _HALF
+        and torch.cuda.get_device_capability(device) >= _FIRST_WITH_FLASH
+    )
+    if name == "auto":
+        return "varlen" if kernels else "sdpa"
+    if name not in ATTENTION:
+        raise InputError(f"--attention {name}: not one of {', '.join(ATTENTION)}")
+    if name in _VARLEN and not kernels:
+        raise InputError(
+            f"--attention {name}: needs half precision and a GPU of the Ampere kind or later, "
+            f"not {device.type} with {dtype}; leave it at auto, or take sdpa"
         )
-        rows.append(out.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[2]))
-    return torch.cat(rows)
+    if name == "flash" and find_spec("flash_attn") is None:
+        raise InputError("--attention flash: flash-attn is not installed; pip install virnucpro[flash]")
+    return name

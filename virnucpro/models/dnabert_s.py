@@ -39,7 +39,10 @@ class DnabertS(nn.Module):
     """`forward(batch)` gives (sequences, hidden_size) float32: the mean over all tokens, [CLS] and [SEP] too.
 
     That mean is the original's; longer inputs than 512 tokens are not cut, as there.
+    `attention` is the back end's name.
     """
+
+    attention = "sdpa"  # takes the ALiBi bias, on every device
 
     def __init__(self, config: DnabertConfig, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from virnucpro.models.attention import Packed
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
-from virnucpro.models.esm2 import ESM2
+from virnucpro.models.esm2 import ESM2, turn_order
 from virnucpro.models.weights import Esm2Config, write_esm2, write_safetensors
 from virnucpro.sequences.frames import Frame
 from virnucpro.training.encoders import Encoders, load_encoders
@@ -206,10 +206,15 @@ def _write(directory: Path, pair: Pair) -> Encoders:
 def fair_esm_layout(model: ESM2) -> dict[str, Tensor]:
     """Our state under fair-esm's names: q, k and v apart, the rotary speeds in every layer."""
     theirs: dict[str, Tensor] = {}
+    heads = model.config.attention_heads
+    back = turn_order(model.dim // heads).argsort()
     for name, value in model.state_dict().items():
         if ".qkv." in name:
             for part, third in zip("qkv", value.chunk(3), strict=True):
-                theirs[name.replace("qkv", f"self_attn.{part}_proj")] = third.clone()
+                ordered = (
+                    third if part == "v" else third.view(heads, len(back), -1)[:, back].reshape(third.shape)
+                )
+                theirs[name.replace("qkv", f"self_attn.{part}_proj")] = ordered.clone()
         elif name == "inv_freq":
             for layer in range(model.config.num_layers):
                 theirs[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = value.clone()

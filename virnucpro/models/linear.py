@@ -1,0 +1,54 @@
+"""Linear layers that keep an x86 processor's matrix units busy.
+
+oneDNN reads weights fastest in a blocked layout of its own, and applies GELU, or adds to a residual, while a
+tile of the product is still in cache. `prepack` changes the layout once, when a model is loaded for float32
+on CPU; elsewhere, and in training, the layers are torch's own.
+"""
+
+import platform
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_TOKENS = 4_096  # rows that the blocked layout is chosen for: a full batch on CPU
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, with the two steps that may follow it: `gelu(x)` and `add_to(residual, x)`."""
+
+    _packed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._packed is None:
+            return super().forward(x)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        return product
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """GELU (erf) of the product."""
+        if self._packed is None:
+            return F.gelu(super().forward(x))
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "gelu", [], "none")
+        return product
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """`residual` plus the product."""
+        if self._packed is None:
+            return residual + super().forward(x)
+        added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed, self.bias, "add")
+        return added
+
+    def prepack(self) -> None:
+        """Keep the weights in oneDNN's layout alone: no gradients, no state to save, CPU for good."""
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), _TOKENS)
+        del self.weight
+
+
+def prepack(model: nn.Module) -> None:
+    """Prepack every `Linear` of a model that will run in float32 on CPU, where that is possible."""
+    one_dnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if one_dnn and platform.machine() in ("x86_64", "AMD64"):
+        for layer in model.modules():
+            if isinstance(layer, Linear):
+                layer.prepack()
