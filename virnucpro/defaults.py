@@ -2,6 +2,6 @@
 
 DEVICES = ("auto", "cuda", "cpu")
 PRECISIONS = ("auto", "fp16", "bf16", "fp32")
-ATTENTION = ("auto", "sdpa", "varlen", "flash", "reference")  # back ends: virnucpro/models/attention.py
+ATTENTION = ("auto", "plain", "sdpa", "varlen", "flash")  # back ends: virnucpro/models/attention.py
 MODEL_SET = "virnucpro-500"
 SPLIT_SIZE = 10_000  # sequences in an output_N file, as the original
