@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed, attend
+from virnucpro.models.linear import Linear, prepack
 from virnucpro.models.weights import read_safetensors, read_torch
 
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -39,13 +40,12 @@ class DnabertS(nn.Module):
     """`forward(batch)` gives (sequences, hidden_size) float32: the mean over all tokens, [CLS] and [SEP] too.
 
     That mean is the original's; longer inputs than 512 tokens are not cut, as there.
-    `attention` is the back end's name.
+    `attention` is the back end's settled name, one that takes the ALiBi bias.
     """
 
-    attention = "sdpa"  # takes the ALiBi bias, on every device
-
-    def __init__(self, config: DnabertConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: DnabertConfig, tokenizer: Tokenizer, attention: str = "sdpa") -> None:
         super().__init__()
+        self.attention = attention
         self.dim = config.hidden_size
         self.heads = config.num_attention_heads
         self._tokenizer = tokenizer
@@ -58,9 +58,9 @@ class DnabertS(nn.Module):
 
     def forward(self, batch: Packed) -> Tensor:
         x = self.embeddings(batch.tokens)  # (T, dim)
-        bias = alibi(self.heads, max(length for _, length in batch.runs)).to(x)
+        bias = alibi(self.heads, batch.longest).to(x)
         for layer in self.layer:
-            x = layer(x, batch, bias)
+            x = layer(x, batch, bias, self.attention)
         return torch.cat([run.mean(dim=1) for run in batch.split(x.float())])
 
 
@@ -81,18 +81,18 @@ class Layer(nn.Module):
         super().__init__()
         dim, eps = config.hidden_size, config.layer_norm_eps
         self.heads = config.num_attention_heads
-        self.Wqkv = nn.Linear(dim, 3 * dim)
-        self.dense = nn.Linear(dim, dim)
+        self.Wqkv = Linear(dim, 3 * dim)
+        self.dense = Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim, eps=eps)
-        self.gated_layers = nn.Linear(dim, 2 * config.intermediate_size, bias=False)
-        self.wo = nn.Linear(config.intermediate_size, dim)
+        self.gated_layers = Linear(dim, 2 * config.intermediate_size, bias=False)
+        self.wo = Linear(config.intermediate_size, dim)
         self.mlp_norm = nn.LayerNorm(dim, eps=eps)
 
-    def forward(self, x: Tensor, batch: Packed, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batch: Packed, bias: Tensor, attention: str) -> Tensor:
         q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # each (T, heads, head_dim)
-        x = self.attention_norm(self.dense(attend(q, k, v, batch, bias)) + x)
+        x = self.attention_norm(self.dense.add_to(x, attend(q, k, v, batch, bias, attention)))
         gate, value = self.gated_layers(x).chunk(2, dim=-1)
-        x = self.mlp_norm(self.wo(F.gelu(gate) * value) + x)
+        x = self.mlp_norm(self.wo.add_to(x, F.gelu(gate) * value))
         return x
 
 
@@ -115,7 +115,8 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     Raises `InputError` naming what is missing or damaged.
     """
     config = _read_config(folder / "config.json")
-    model = DnabertS(config, _read_tokenizer(folder / "tokenizer.json"))
+    attention = "plain" if device.type == "cpu" else "sdpa"
+    model = DnabertS(config, _read_tokenizer(folder / "tokenizer.json"), attention)
     weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).exists()), None)
     if weights is None:
         raise InputError(f"{folder}: neither {' nor '.join(_WEIGHT_FILES)} is there")
@@ -125,7 +126,10 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{weights}: does not fit {folder / 'config.json'} ({reason})") from None
-    return model.to(device, dtype).requires_grad_(False).eval()
+    model.to(device, dtype).requires_grad_(False).eval()
+    if device.type == "cpu" and dtype == torch.float32:
+        prepack(model)
+    return model
 
 
 _RENAMED = {
