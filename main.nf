@@ -51,7 +51,7 @@ workflow VIRNUCPRO {
                 [options.esm_task_size ? "_${n}" : '', batch.collect { row -> row[0] }, batch.collect { row -> row[1] }]
             }
         }
-        ESM2(esm_tasks, models, options.precision, on_gpu, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
+        ESM2(esm_tasks, models, options.precision, on_gpu, options.attention, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
         stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
         H5_TO_PT(stores.combine(dnabert, by: 0), code)
         esm_files = H5_TO_PT.out.embeddings.transpose() // ['demo', output_1_ESM.pt]

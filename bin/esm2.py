@@ -9,6 +9,7 @@ import click
 
 from virnucpro.cli.entry import run
 from virnucpro.cli.options import FILE, TokenBudget, on_device
+from virnucpro.defaults import ATTENTION
 from virnucpro.embedding.device import choose, first_gpus, visible_gpus
 from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.plan import default_budget
@@ -20,6 +21,7 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 @click.command(help=__doc__)
 @on_device
 @click.option("--gpus", default="all", help="Ranks: one a GPU, or that many on CPU.")
+@click.option("--attention", type=click.Choice(ATTENTION), default="auto", help="Attention back end.")
 @click.option("--token-budget", type=TokenBudget(), default="auto", help="Tokens a batch.")
 @click.option(
     "--attempt", type=click.IntRange(1), default=1, help="Each further one halves the token budget."
@@ -32,6 +34,7 @@ def esm2(
     precision: str,
     threads: int,
     gpus: str,
+    attention: str,
     token_budget: int | None,
     attempt: int,
     checkpoint_dir: Path | None,
@@ -43,7 +46,7 @@ def esm2(
         outputs.setdefault(Path(f"{sample}.embeddings.h5"), []).append(Path(fasta))
     model_set = ModelSet.open(models)
     compute = choose(device, precision, half_on_gpu=True)
-    model = Esm2(model_set.name, model_set.esm2, model_set.sha256(model_set.esm2), compute)
+    model = Esm2(model_set.name, model_set.esm2, model_set.sha256(model_set.esm2), compute, attention)
     ranks = _ranks(compute.device, gpus)
     config = RuntimeConfig(
         enable_checkpointing=checkpoint_dir is not None,

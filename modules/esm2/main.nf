@@ -13,6 +13,7 @@ process ESM2 {
     tuple path(models, stageAs: 'models'), val(fingerprint)
     val precision
     val on_gpu // as task.accelerator says, which the strict parser leaves out of the task's hash
+    val attention      // back end, or auto
     val token_budget   // tokens per batch, or auto; halved at each further attempt (exit code 75: out of GPU memory)
     val gpus           // ranks, or all
     val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash
@@ -31,7 +32,7 @@ process ESM2 {
     def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
     """
     esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${gpus} \\
-        --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
+        --attention ${attention} --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
     """
 
     stub:

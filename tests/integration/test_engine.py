@@ -75,6 +75,7 @@ def test_attributes_say_what_ran(esm2: Esm2, tmp_path: Path) -> None:
             "model": "tiny",
             "weights_sha256": "0" * 64,
             "precision": "fp32",
+            "attention": "plain",
             "engine": "v2.0 packed",
             "version": "0.1.0",
         }
@@ -103,7 +104,7 @@ def test_repeated_ids_are_refused_before_any_rank_starts(esm2: Esm2, tmp_path: P
 
 def test_wrapped_fasta_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "x.fa").write_text(">a\nMKL\nVV\n\n>b\nMKLVV\n")
-    index = build_index([tmp_path / "x.fa"])
+    index = build_index([[tmp_path / "x.fa"]])
     assert index.unique_of.tolist() == [0, 0] and index.spans["letters"].tolist() == [5]
 
 
@@ -124,17 +125,16 @@ def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Pat
         _, failures = embed_proteins({tmp_path / "one.h5": files}, esm2, [None, None], keep, tmp_path)
     assert failures and not (tmp_path / "one.h5").exists()
     (folder,) = (tmp_path / "kept").iterdir()
-    shards = sorted(folder.glob("*.shard"))
-    saved = len(recover(shards, 32))
-    assert saved > 0
-    with shards[0].open("ab") as torn:
-        torn.write(b"torn tail")
+    assert len(recover(folder, 32)) > 0
+    for shard in folder.glob("rank_*.*s"):
+        with shard.open("ab") as torn:
+            torn.write(b"torn tail")
     facts, failures = embed_proteins({tmp_path / "two.h5": files}, esm2, [None, None, None], keep, tmp_path)
     assert not failures
     tokens = sum(len(protein) + 2 for protein in set(proteins))
     assert facts.tokens < tokens, "what was saved is not computed again"
     assert read(tmp_path / "two.h5")[0] == read(whole)[0]
-    assert np.allclose(read(tmp_path / "two.h5")[1], read(whole)[1], atol=1e-5)
+    assert np.array_equal(read(tmp_path / "two.h5")[1], read(whole)[1]), "the same batches: the same bits"
 
     with _stop_ranks_at_first_rows(tmp_path / "kept"):
         embed_proteins({tmp_path / "one.h5": files}, esm2, [None, None], keep, tmp_path)
@@ -160,41 +160,87 @@ class _stop_ranks_at_first_rows:
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            if any(path.stat().st_size for path in self._checkpoints.rglob("*.shard")):
+            if any(path.stat().st_size for path in self._checkpoints.rglob("*.rows")):
                 for child in torch.multiprocessing.active_children():
                     os.kill(child.pid or 0, signal.SIGKILL)
                 return
             time.sleep(0.001)
 
 
-def test_torn_and_damaged_entries_are_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "rank_0.shard"
-    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
-    with ShardWriter(path, 4) as shard:
-        shard.append(np.arange(5), vectors)
-    whole = path.read_bytes()
-    assert recover([path], 4).tolist() == [0, 1, 2, 3, 4]
-    path.write_bytes(whole[:-1])
-    assert recover([path], 4).tolist() == [0, 1, 2, 3] and path.stat().st_size == 4 * 28
-    flipped = bytearray(whole)
-    flipped[2 * 28 + 9] ^= 1
-    path.write_bytes(flipped)
-    assert recover([path], 4).tolist() == [0, 1] and path.stat().st_size == 2 * 28
+def write_shard(folder: Path, rank: int, batches: dict[int, np.ndarray]) -> None:
+    """A shard of batches: first protein number, vectors."""
+    with ShardWriter(folder, rank) as shard:
+        for first, vectors in batches.items():
+            shard.append(np.arange(first, first + len(vectors)), vectors)
+
+
+def test_torn_and_damaged_batches_are_cut_off(tmp_path: Path) -> None:
+    """P15, P24: what a crash tore, or a disk changed, does not count, nor does what stands after it."""
+    vectors = np.arange(24, dtype=np.float32).reshape(6, 4)
+    write_shard(tmp_path, 0, {0: vectors[:3], 3: vectors[3:5], 5: vectors[5:]})
+    rows, data = tmp_path / "rank_0.rows", tmp_path / "rank_0.vectors"
+    whole_rows, whole_data = rows.read_bytes(), data.read_bytes()
+
+    def safe(new_rows: bytes, new_data: bytes) -> list[int]:
+        rows.write_bytes(new_rows)
+        data.write_bytes(new_data)
+        found = recover(tmp_path, 4).tolist()
+        assert data.stat().st_size == len(found) * 16
+        assert recover(tmp_path, 4).tolist() == found, "what was kept is whole"
+        return found
+
+    flipped = bytearray(whole_data)
+    flipped[3 * 16 + 5] ^= 1
+    seal = bytearray(whole_rows)
+    seal[6 * 8 + 16] ^= 1  # the first protein number of the second batch
+    assert safe(whole_rows, whole_data) == [0, 1, 2, 3, 4, 5]
+    assert safe(whole_rows[:-1], whole_data) == [0, 1, 2, 3, 4]
+    assert safe(whole_rows, whole_data[:-1]) == [0, 1, 2, 3, 4]
+    assert safe(whole_rows, whole_data + b"more") == [0, 1, 2, 3, 4, 5]
+    assert safe(whole_rows, bytes(flipped)) == [0, 1, 2]
+    assert safe(bytes(seal), whole_data) == [0, 1, 2]
+    assert safe(b"", whole_data) == []
 
 
 def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
     """P29: a rank that had nothing to do, or died before its first row, leaves an empty file."""
     write_proteins(tmp_path / "output_1.fa", 4)
-    index = build_index([tmp_path / "output_1.fa"])
-    shards = [tmp_path / f"rank_{rank}.shard" for rank in range(3)]
-    shards[0].touch()
-    shards[2].touch()
+    index = build_index([[tmp_path / "output_1.fa"]])
     vectors = np.arange(len(index.spans) * 4, dtype=np.float32).reshape(-1, 4)
-    with ShardWriter(shards[1], 4) as shard:
-        shard.append(np.arange(len(index.spans)), vectors)
-    assert recover(shards, 4).tolist() == list(range(len(index.spans)))
-    gather(shards, 4, index, {tmp_path / "e.h5": index.files}, {})
+    write_shard(tmp_path, 0, {})
+    write_shard(tmp_path, 1, {0: vectors})
+    (tmp_path / "rank_2.rows").touch()
+    assert recover(tmp_path, 4).tolist() == list(range(len(index.spans)))
+    gather(tmp_path, 4, index, {tmp_path / "e.h5": index.files}, {})
     assert np.array_equal(read(tmp_path / "e.h5")[1], vectors[index.unique_of])
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("lost", "of 2 proteins have no embedding"),
+        ("twice", "embedded twice"),
+        ("damaged", "damaged"),
+        ("not finite", "non-finite"),
+    ],
+)
+def test_gather_believes_nothing(tmp_path: Path, how: str, words: str) -> None:
+    """P13, P25: a row lost, doubled, changed on disk or not finite ends the run; no file is left behind."""
+    (tmp_path / "output_1.fa").write_text(">a\nMK\n>b\nMKL\n")
+    index = build_index([[tmp_path / "output_1.fa"]])
+    vectors = np.ones((2, 4), dtype=np.float32)
+    if how == "not finite":
+        vectors[1, 2] = np.inf
+    write_shard(tmp_path, 0, {0: vectors[:1] if how == "lost" else vectors})
+    if how == "twice":
+        write_shard(tmp_path, 1, {1: vectors[1:]})
+    if how == "damaged":
+        data = bytearray((tmp_path / "rank_0.vectors").read_bytes())
+        data[7] ^= 1
+        (tmp_path / "rank_0.vectors").write_bytes(data)
+    with pytest.raises(RuntimeError, match=words):
+        gather(tmp_path, 4, index, {tmp_path / "e.h5": index.files}, {})
+    assert not list(tmp_path.glob("*.h5*")) and not list(tmp_path.glob(".*.partial"))
 
 
 def _sleep_or_fail(rank: Rank, how: str) -> None:

@@ -40,6 +40,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         **{"stage": "ESM2", "architecture": "v2.0", "engine": "packed", "attention": "sdpa", "device": "cpu"},
         **{"device_name": "a <CPU>", "precision": "fp32", "world_size": 2, "token_budget": 4096},
         **{"sequences": 10, "unique_sequences": 9, "tokens": 500, "seconds": 2.0},
+        **{"compute_seconds": 2.0, "batches": 1, "recomputed": 0},
         **changes,
     }
 
@@ -137,8 +138,8 @@ def test_everything_from_outside_is_escaped(tmp_path: Path, models: str) -> None
 def test_embedding_tasks_are_summed_by_what_ran(tmp_path: Path, models: str) -> None:
     tasks = [
         facts(),
-        facts(tokens=700, seconds=1.0),
-        facts(stage="DNABERT_S", architecture="v1.0", seconds=0.0, tokens=0, sequences=0),
+        facts(tokens=700, seconds=5.0, compute_seconds=1.0),
+        facts(stage="DNABERT_S", architecture="v1.0", compute_seconds=0.0, tokens=0, sequences=0, batches=0),
         facts(attention="varlen"),
     ]
     _, info = make(tmp_path, models, [summary("a"), *tasks])
@@ -146,7 +147,7 @@ def test_embedding_tasks_are_summed_by_what_ran(tmp_path: Path, models: str) -> 
     assert len(rows) == 3
     esm = rows["ESM2", "sdpa"]
     assert (esm["tasks"], esm["sequences"], esm["unique_sequences"], esm["tokens"]) == (2, 20, 18, 1200)
-    assert esm["tokens_per_second"] == 400
+    assert esm["tokens_per_second"] == 400 and esm["fill"] == round(1200 / (2 * 4096), 3)
     assert rows["DNABERT_S", "sdpa"]["tokens_per_second"] is None
 
 

@@ -27,7 +27,7 @@ _KEY = (
     "world_size",
     "token_budget",
 )
-_SUMMED = ("sequences", "unique_sequences", "tokens", "seconds")
+_SUMMED = ("sequences", "unique_sequences", "tokens", "seconds", "compute_seconds", "batches", "recomputed")
 _SUMMARY_KEYS = {"sample", "records", "windows", "frames", "status", "calls", "histogram", "length_classes"}
 
 
@@ -120,7 +120,8 @@ def _filled(classes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def _aggregate(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tasks of one kind as one row: counts and task seconds summed, tokens per task second."""
+    """Tasks of one kind as one row: counts and seconds summed, tokens per second of computing, and how full
+    the batches of v2.0 were."""
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for facts in stages:
         key = tuple(facts[name] for name in _KEY)
@@ -131,7 +132,9 @@ def _aggregate(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in _SUMMED:
             row[name] += facts[name]
     for row in groups.values():
-        row["tokens_per_second"] = round(row["tokens"] / row["seconds"], 1) if row["seconds"] > 0 else None
+        seconds, room = row["compute_seconds"], row["batches"] * row["token_budget"]
+        row["tokens_per_second"] = round(row["tokens"] / seconds, 1) if seconds > 0 else None
+        row["fill"] = round(row["tokens"] / room, 3) if room else None
     return [groups[key] for key in sorted(groups, key=str)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from virnucpro.cli.options import TokenBudget
-from virnucpro.defaults import DEVICES, MODEL_SET, PRECISIONS, SPLIT_SIZE
+from virnucpro.defaults import ATTENTION, DEVICES, MODEL_SET, PRECISIONS, SPLIT_SIZE
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
     "with --device cpu, how many CPU ranks [default: 1].",
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option(
+    "--attention", type=click.Choice(ATTENTION), default="auto", show_default=True, help="Of ESM-2 v2.0."
+)
 @click.option(
     "--token-budget", type=TokenBudget(), default="auto", show_default=True, help="ESM-2 v2.0 tokens a batch."
 )
@@ -62,6 +65,7 @@ def predict(
     device: str,
     gpus: str | None,
     precision: str,
+    attention: str,
     token_budget: int | None,
     split_size: int,
     threads: int | None,
@@ -89,7 +93,7 @@ def predict(
         output_dir or Path(f"{sample_name(fasta)}_predictions"),
         model_set,
         prediction.Options(
-            expected_length or model_set.window_length, split_size, device, precision, min_score
+            expected_length or model_set.window_length, split_size, device, precision, attention, min_score
         ),
         gpus=_ranks(parallel, device, gpus),
         threads=threads,

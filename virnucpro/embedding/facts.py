@@ -12,7 +12,12 @@ from virnucpro.files import atomic
 
 @dataclass(frozen=True, slots=True)
 class StageFacts:
-    """One task's facts; `seconds` is the time in the stage, model loading included."""
+    """One task's facts.
+
+    `tokens` were computed, in `seconds` for the whole stage; `compute_seconds` without reading the input and
+    loading the model, where that is known. `batches` of v2.0, 0 for v1.0, whose batches have no budget to
+    fill; `recomputed` rows came out of half precision not finite and were computed again in float32.
+    """
 
     stage: str
     architecture: str
@@ -27,6 +32,9 @@ class StageFacts:
     unique_sequences: int
     tokens: int
     seconds: float
+    compute_seconds: float
+    batches: int
+    recomputed: int
 
     @classmethod
     def of_file(
@@ -43,6 +51,7 @@ class StageFacts:
     ) -> Self:
         """The facts of a v1.0 task: one file, one device, every sequence embedded; begun at `started`
         (`time.monotonic()`)."""
+        seconds = round(time.monotonic() - started, 3)
         return cls(
             stage=stage,
             architecture="v1.0",
@@ -56,7 +65,10 @@ class StageFacts:
             sequences=sequences,
             unique_sequences=sequences,
             tokens=tokens,
-            seconds=round(time.monotonic() - started, 3),
+            seconds=seconds,
+            compute_seconds=seconds,
+            batches=0,
+            recomputed=0,
         )
 
     def write(self, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError
-from virnucpro.sequences.digests import DigestLog, digest
+from virnucpro.sequences.digests import digest
 from virnucpro.sequences.fasta import read_frames
 
-SPAN = np.dtype([("file", "<i4"), ("start", "<i8"), ("bytes", "<i4"), ("letters", "<i4")])
+SPAN = np.dtype([("file", "<i4"), ("bytes", "<i4"), ("start", "<i8"), ("letters", "<i4")])
+_HEADER = 4_096  # bytes before a protein in which its header is looked for, to name it in an error
 
 
 @dataclass(frozen=True)
@@ -29,66 +31,82 @@ class Index:
     content: str
 
 
-def build_index(files: Sequence[Path]) -> Index:
-    """Read the FASTA files once. Raises `InputError` for an empty record or what is no FASTA."""
-    spans: list[tuple[int, int, int, int]] = []
+def build_index(outputs: Iterable[Sequence[Path]]) -> Index:
+    """Read the FASTA files of all `outputs` once.
+
+    Raises `InputError` for an empty record, what is no FASTA, or two records of one id in one output.
+    """
+    scan = _Scan()
+    files: list[Path] = []
     records: list[int] = []
-    digests = bytearray()
-    for number, path in enumerate(files):
-        before = len(spans)
-        for start, size, letters, protein_digest in _records(path):
-            spans.append((number, start, size, letters))
-            digests += protein_digest
-        records.append(len(spans) - before)
-    keys = np.frombuffer(bytes(digests), dtype=[("high", "<u8"), ("low", "<u8")])
-    _, first, unique_of = np.unique(keys, return_index=True, return_inverse=True)
-    content = hashlib.blake2b(keys[first].tobytes(), digest_size=16).hexdigest()
-    return Index(list(files), records, np.array(spans, dtype=SPAN)[first], unique_of.reshape(-1), content)
+    for own_files in outputs:
+        first = len(scan.start)
+        for path in own_files:
+            records.append(scan.read(path))
+        _refuse_repeats(own_files, np.frombuffer(scan.ids, "<u8")[first:])
+        files += own_files
+    spans = np.empty(len(scan.start), dtype=SPAN)
+    spans["file"] = np.repeat(np.arange(len(files)), records)
+    spans["start"], spans["bytes"], spans["letters"] = scan.start, scan.bytes, scan.letters
+    low, high = np.frombuffer(scan.proteins, "<u8").reshape(-1, 2).T
+    order = np.lexsort((low, high))  # stable: of equal proteins, the first one stands first
+    low, high = low[order], high[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    unique_of = np.empty(len(order), dtype=np.int64)
+    unique_of[order] = np.cumsum(new) - 1
+    content = hashlib.blake2b(np.stack([low[new], high[new]]).tobytes(), digest_size=16).hexdigest()
+    return Index(files, records, spans[order[new]], unique_of, content)
 
 
-def _records(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
-    """(byte offset of the letters, bytes they span, letters, 16-byte digest) of each record."""
-    hasher = None
-    start = position = letters = number = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.startswith(b">"):
-                if hasher is not None:
-                    yield _record(path, number, start, position, letters, hasher.digest())
-                number += 1
-                hasher = hashlib.blake2b(digest_size=16)
-                start, letters = position + len(line), 0
-            elif hasher is None:
-                raise InputError(
-                    f"{path}: not a FASTA file of proteins; its first line does not start with '>'"
-                )
-            else:
-                text = line.strip()
-                letters += len(text)
-                hasher.update(text)
-            position += len(line)
-    if hasher is not None:
-        yield _record(path, number, start, position, letters, hasher.digest())
+class _Scan:
+    """What is kept of each record, 40 bytes: where its letters start, how many bytes they span, how many they
+    are, and digests of its id and of its letters."""
+
+    def __init__(self) -> None:
+        self.start, self.bytes, self.letters = array("q"), array("i"), array("i")
+        self.ids, self.proteins = bytearray(), bytearray()
+
+    def read(self, path: Path) -> int:
+        """Add a file's records; their number."""
+        before = len(self.start)
+        position = 0
+        parts: list[bytes] = []
+        with path.open("rb") as file:
+            for line in file:
+                position += len(line)
+                if line.startswith(b">"):
+                    if len(self.start) > before:
+                        self._end(path, before, position - len(line), parts)
+                    name = line[1:].split(None, 1)[:1]
+                    self.ids += hashlib.blake2b(b"".join(name), digest_size=8).digest()
+                    self.start.append(position)
+                    parts = []
+                elif len(self.start) > before:
+                    parts.append(line.strip())
+                else:
+                    raise InputError(
+                        f"{path}: not a FASTA file of proteins; its first line does not start with '>'"
+                    )
+        if len(self.start) > before:
+            self._end(path, before, position, parts)
+        return len(self.start) - before
+
+    def _end(self, path: Path, before: int, position: int, parts: list[bytes]) -> None:
+        protein = b"".join(parts)
+        if not protein:
+            raise InputError(f"{path}: record {len(self.start) - before} has no residues")
+        self.bytes.append(position - self.start[-1])
+        self.letters.append(len(protein))
+        self.proteins += hashlib.blake2b(protein, digest_size=16).digest()
 
 
-def _record(
-    path: Path, number: int, start: int, end: int, letters: int, key: bytes
-) -> tuple[int, int, int, bytes]:
-    if not letters:
-        raise InputError(f"{path}: record {number} has no residues")
-    return start, end - start, letters, key
-
-
-def refuse_repeated_ids(files: Sequence[Path]) -> None:
+def _refuse_repeats(files: Sequence[Path], digests: npt.NDArray[np.uint64]) -> None:
     """Raise `InputError` when two records of the files have one id: a row could not be told from another."""
-    with DigestLog() as seen:
-        for path in files:
-            for id, _ in read_frames(path):
-                seen.add(id.encode())
-        if not (suspects := seen.repeated()):
-            return
+    ordered = np.sort(digests)
+    suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     known: dict[str, Path] = {}
-    for path in files:
+    for path in files if suspects else ():
         for id, _ in read_frames(path):
             if digest(id.encode()) in suspects:
                 if id in known:
@@ -102,12 +120,20 @@ class ProteinReader:
     """Reads proteins by their span; holds one open file each."""
 
     def __init__(self, files: Sequence[Path]) -> None:
+        self._files = list(files)
         self._descriptors = [os.open(path, os.O_RDONLY) for path in files]
 
-    def read(self, spans: npt.NDArray[np.void]) -> list[str]:
+    def read(self, spans: npt.NDArray[np.void]) -> list[bytes]:
         """The proteins of `spans` (n,), in that order."""
-        raw = (os.pread(self._descriptors[file], size, start) for file, start, size, _ in spans.tolist())
-        return [b"".join(text.split()).decode("ascii") for text in raw]
+        raw = (os.pread(self._descriptors[file], size, start) for file, size, start, _ in spans.tolist())
+        return [b"".join(text.split()) for text in raw]
+
+    def name(self, span: np.void) -> str:
+        """The record of a span, for an error message: its file and its header's first word."""
+        file, _, start, _ = span.tolist()
+        before = os.pread(self._descriptors[file], min(_HEADER, start), max(start - _HEADER, 0))
+        header = before[before.rfind(b">") + 1 :].split(None, 1)[:1]
+        return f"{self._files[file]}: {b''.join(header).decode(errors='replace')!r}"
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
-"""The plan: which sequences go through a model together. Decided before anything runs."""
+"""The plan: which sequences go through a model together, and on which rank. Decided before anything runs."""
 
+import heapq
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from virnucpro.models.attention import Packed
 CPU_TOKEN_BUDGET = 4_096  # fastest of 512 to 16 k on two cores; a GPU wants about 16 k
 GPU_TOKEN_BUDGET = 16_384
 
+Rows = npt.NDArray[np.int64]
+
 
 class Encoder(Protocol):
     """What ESM-2 and DNABERT-S have in common."""
@@ -23,25 +26,65 @@ class Encoder(Protocol):
     def __call__(self, batch: Packed) -> Tensor: ...
 
 
-def plan(tokens: npt.NDArray[np.int64], budget: int) -> list[npt.NDArray[np.int64]]:
+def plan(tokens: Rows, budget: int, world_size: int = 1) -> list[Rows]:
     """Batches of row numbers, longest sequence first, each as full as `budget` tokens allow.
 
     `tokens` (n,) holds each row's number of tokens. Every row is in exactly one batch; rows of equal length
-    are neighbours; a row longer than the budget has a batch of its own. Rank r of w takes batches r, r + w, …
+    are neighbours; a row longer than the budget has a batch of its own. The last batches, where their number
+    does not divide evenly among the ranks, are made smaller and alike.
 
     >>> [batch.tolist() for batch in plan(np.array([3, 9, 5, 3]), budget=8)]
     [[1], [2, 0], [3]]
     """
     order = np.argsort(-tokens, kind="stable")
     ends = np.cumsum(tokens[order])
-    batches = []
-    start = 0
-    while start < len(order):
+    cuts = _full(ends, budget)
+    if odd := len(cuts) % world_size:
+        kept = cuts[: max(len(cuts) - odd - world_size, 0)]
+        cuts = kept + _even(ends, kept[-1] if kept else 0, 2 * world_size if kept else world_size, budget)
+    return [order[start:stop] for start, stop in zip([0, *cuts], cuts, strict=False)]
+
+
+def _full(ends: Rows, budget: int, start: int = 0) -> list[int]:
+    """Where batches end that take all that the budget allows, from row `start` on."""
+    cuts = []
+    while start < len(ends):
         used = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, used + budget, side="right")), start + 1)
-        batches.append(order[start:stop])
-        start = stop
-    return batches
+        start = max(int(np.searchsorted(ends, used + budget, side="right")), start + 1)
+        cuts.append(start)
+    return cuts
+
+
+def _even(ends: Rows, start: int, parts: int, budget: int) -> list[int]:
+    """Where `parts` batches of like token totals end, more if the budget asks for more, fewer if rows do."""
+    before = int(ends[start - 1]) if start else 0
+    cuts = []
+    for part in range(1, parts + 1):
+        target = before + (int(ends[-1]) - before) * part / parts
+        at = int(np.searchsorted(ends, target))  # the row that the target falls into: up to it, or with it
+        with_it = ends[at] - target < target - (ends[at - 1] if at else 0)
+        used = ends[start - 1] if start else 0
+        limit = int(np.searchsorted(ends, used + budget, side="right"))
+        stop = max(min(at + int(with_it), limit), start + 1)
+        if start < len(ends):
+            cuts.append(stop)
+            start = stop
+    return cuts + _full(ends, budget, start)
+
+
+def share(work: Rows, world_size: int) -> list[Rows]:
+    """Which batches each rank takes: the next one goes to the rank with the least `work` (batches,) so far.
+
+    >>> [batches.tolist() for batches in share(np.array([9, 8, 8, 2]), 2)]
+    [[0, 3], [1, 2]]
+    """
+    ranks: list[list[int]] = [[] for _ in range(world_size)]
+    loads = [(0, rank) for rank in range(world_size)]
+    for batch, tokens in enumerate(work.tolist()):
+        load, rank = heapq.heappop(loads)
+        ranks[rank].append(batch)
+        heapq.heappush(loads, (load + tokens, rank))
+    return [np.array(batches, dtype=np.int64) for batches in ranks]
 
 
 def default_budget(device: torch.device) -> int:

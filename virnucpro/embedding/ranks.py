@@ -20,7 +20,7 @@ from virnucpro.cli.entry import EXIT_CODES
 from virnucpro.errors import InputError, OutOfMemory, RankFailed
 
 log = logging.getLogger(__name__)
-_HEARTBEAT = 10.0  # seconds between two progress reports
+_HEARTBEAT = 1.0  # seconds between two looks at the progress
 
 
 @dataclass(frozen=True, slots=True)

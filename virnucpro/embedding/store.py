@@ -1,11 +1,18 @@
 """Shards: what each rank has embedded, appended as it goes, and the HDF5 file they become.
 
-A shard is a plain file of fixed-size entries: protein number, vector, CRC-32. A process killed while it
-writes leaves a torn last entry, which is cut off; every entry before it counts.
+A shard is two files. `rank_R.vectors` holds rows of float32, nothing else. `rank_R.rows` says, a batch at a
+time, which proteins they belong to, and seals them: number of rows, CRC-32 of their vectors, the protein
+numbers, CRC-32 of all that; every field int64. Vectors are written first, so what is sealed is there; what a
+killed process left unsealed, or a damaged disk changed, is cut off together with all after it.
 """
 
+import fcntl
+import io
+import mmap
+import os
+import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -18,52 +25,70 @@ from virnucpro.embedding.index import Index
 from virnucpro.files import atomic
 from virnucpro.sequences.fasta import read_frames
 
-_BLOCK = 4_096  # entries read or written at once
+FLUSH_SECONDS = 10.0  # how much a power failure may cost; a killed process costs the batches in flight alone
+_BLOCK = 4_096  # entries written at once by `gather`
+_PATTERN = "rank_*.rows"
 
-
-def entry_dtype(dim: int) -> np.dtype[np.void]:
-    """One shard entry: `row` int64, `vector` (dim,) float32, `crc` of both, uint32."""
-    return np.dtype([("row", "<i8"), ("vector", "<f4", (dim,)), ("crc", "<u4")])
+Rows = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
 
 
 class ShardWriter:
-    """Appends rows to one shard; each `append` reaches the file at once."""
+    """Appends batches to the shard of one rank; each `append` reaches the operating system at once.
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self._dtype = entry_dtype(dim)
-        self._file = path.open("ab", buffering=0)
+    Locked while it is open: `recover` waits for a rank that its parent has outlived.
+    """
 
-    def append(self, rows: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._rows = (folder / f"rank_{rank}.rows").open("ab", buffering=0)
+        fcntl.flock(self._rows, fcntl.LOCK_EX)
+        self._vectors = _vectors_of(Path(self._rows.name)).open("ab", buffering=0)
+        self._flushed = time.monotonic()
+
+    def append(self, rows: Rows, vectors: Vectors) -> None:
         """Append protein numbers (n,) with their vectors (n, dim)."""
-        entries = np.empty(len(rows), dtype=self._dtype)
-        entries["row"], entries["vector"] = rows, vectors
-        entries["crc"] = [_crc(entry) for entry in entries]
-        data = memoryview(entries.tobytes())
-        while data:
-            data = data[self._file.write(data) :]
+        data = vectors.astype("<f4", copy=False).tobytes()
+        sealed = np.array([len(rows), zlib.crc32(data), *rows], dtype="<i8").tobytes()
+        _write(self._vectors, data)
+        _write(self._rows, sealed + np.int64(zlib.crc32(sealed)).tobytes())
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        os.fsync(self._vectors.fileno())
+        os.fsync(self._rows.fileno())
+        self._flushed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._flush()
+        self._vectors.close()
+        self._rows.close()
 
 
-def recover(shards: Iterable[Path], dim: int) -> npt.NDArray[np.int64]:
-    """Cut each shard at its first torn or damaged entry; the protein numbers that are safe (n,)."""
+def recover(folder: Path, dim: int) -> Rows:
+    """Cut each shard in `folder` at its first torn or damaged batch; the proteins (n,) that are safe."""
     safe = [np.empty(0, dtype=np.int64)]
-    for path in shards:
-        entries = _entries(path, dim)
-        good = next((i for i, entry in enumerate(entries) if entry["crc"] != _crc(entry)), len(entries))
-        safe.append(entries["row"][:good].copy())
-        del entries
+    for path in sorted(folder.glob(_PATTERN)):
         with path.open("r+b") as file:
-            file.truncate(good * entry_dtype(dim).itemsize)
+            fcntl.flock(file, fcntl.LOCK_EX)  # a rank may need a moment to see that its parent is gone
+            rows, sealed = _read_shard(path, dim)
+            file.truncate(sealed)
+            _vectors_of(path).touch()
+            os.truncate(_vectors_of(path), len(rows) * dim * 4)
+        safe.append(rows)
     return np.concatenate(safe)
 
 
+def embedded(folder: Path, dim: int) -> int:
+    """How many vectors the shards hold by now, sealed or not: for the progress bar."""
+    return sum(path.stat().st_size for path in folder.glob("rank_*.vectors")) // (dim * 4)
+
+
 def gather(
-    shards: Sequence[Path],
+    folder: Path,
     dim: int,
     index: Index,
     outputs: Mapping[Path, Sequence[Path]],
@@ -72,14 +97,14 @@ def gather(
     """Write each of `outputs`, an HDF5 path and the FASTA files it stands for, in input order, streaming.
 
     `sequence_ids` (n,) UTF-8, `embeddings` (n, dim) float32. The files of `outputs`, one after the other, are
-    those of `index`. Raises `RuntimeError` when a protein is missing, comes twice, or is damaged.
+    those of `index`. Every sum is checked. Raises `RuntimeError` when a protein is missing, comes twice, or
+    is damaged.
     """
-    entries = [_entries(path, dim) for path in shards]
-    shard_of, place_of = _locate(entries, len(index.spans))
-    records = dict(zip(index.files, index.records, strict=True))
+    shards, place_of = _locate(folder, dim, len(index.spans))
+    records = iter(index.records)
     first = 0
     for output, files in outputs.items():
-        count = sum(records[path] for path in files)
+        count = sum(islice(records, len(files)))
         rows = index.unique_of[first : first + count]
         ids = (id for path in files for id, _ in read_frames(path))
         first += count
@@ -90,51 +115,81 @@ def gather(
             for start in range(0, count, _BLOCK):
                 block = rows[start : start + _BLOCK]
                 id_set[start : start + len(block)] = list(islice(ids, len(block)))
-                vectors[start : start + len(block)] = _take(entries, shard_of[block], place_of[block], dim)
+                vectors[start : start + len(block)] = _take(shards, place_of[block], dim)
 
 
-def _take(
-    entries: Sequence[npt.NDArray[np.void]],
-    shards: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    dim: int,
-) -> npt.NDArray[np.float32]:
-    """The vectors (n, dim) that stand at `places` of `shards`, checked."""
-    vectors = np.empty((len(shards), dim), dtype=np.float32)
-    for shard in np.unique(shards):
-        mine = np.flatnonzero(shards == shard)
-        found = entries[shard][places[mine]]
-        if any(entry["crc"] != _crc(entry) for entry in found) or not np.isfinite(found["vector"]).all():
-            raise RuntimeError(
-                f"shard {shard} holds a damaged or non-finite row; remove the shards and run again"
-            )
-        vectors[mine] = found["vector"]
+class _Shard:
+    """The vectors of one shard, mapped; `first` is the place of its first row among those of all shards."""
+
+    def __init__(self, path: Path, first: int, count: int, dim: int) -> None:
+        self.first = first
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), count * dim * 4, prot=mmap.PROT_READ)
+        self._vectors = np.frombuffer(self._map, dtype="<f4").reshape(count, dim)
+
+    def take(self, places: Rows) -> Vectors:
+        """Copies of the rows at `places` (n,); the file's pages are given back, so that memory stays flat."""
+        rows = self._vectors[places - self.first]
+        self._map.madvise(mmap.MADV_DONTNEED)
+        return rows
+
+
+def _take(shards: Sequence[_Shard], places: Rows, dim: int) -> Vectors:
+    vectors = np.empty((len(places), dim), dtype=np.float32)
+    shard_of = np.searchsorted([shard.first for shard in shards], places, side="right") - 1
+    for number in np.unique(shard_of):
+        mine = shard_of == number
+        vectors[mine] = shards[number].take(places[mine])
+    if not np.isfinite(vectors).all():
+        raise RuntimeError("a shard holds a non-finite row; remove the shards and run again")
     return vectors
 
 
-def _locate(
-    entries: Sequence[npt.NDArray[np.void]], proteins: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    shard_of = np.full(proteins, -1, dtype=np.int64)
+def _locate(folder: Path, dim: int, proteins: int) -> tuple[list[_Shard], Rows]:
+    """The shards, and the place of each protein among all their rows (proteins,)."""
     place_of = np.full(proteins, -1, dtype=np.int64)
-    for shard, rows in enumerate(part["row"] for part in entries):
-        if len(np.unique(rows)) < len(rows) or (shard_of[rows] >= 0).any():
-            raise RuntimeError(
-                f"a protein was embedded twice (shard {shard}); remove the shards and run again"
-            )
-        shard_of[rows], place_of[rows] = shard, np.arange(len(rows))
-    if (missing := int((shard_of < 0).sum())) > 0:
+    shards = []
+    first = 0
+    for path in sorted(folder.glob(_PATTERN)):
+        rows, sealed = _read_shard(path, dim)
+        if sealed != path.stat().st_size or _vectors_of(path).stat().st_size != len(rows) * dim * 4:
+            raise RuntimeError(f"{path}: damaged; run again with the same checkpoint folder to mend it")
+        if len(np.unique(rows)) < len(rows) or (place_of[rows] >= 0).any():
+            raise RuntimeError(f"{path}: a protein was embedded twice; remove the shards and run again")
+        if len(rows):
+            place_of[rows] = first + np.arange(len(rows))
+            shards.append(_Shard(_vectors_of(path), first, len(rows), dim))
+        first += len(rows)
+    if (missing := int((place_of < 0).sum())) > 0:
         raise RuntimeError(f"{missing} of {proteins} proteins have no embedding")
-    return shard_of, place_of
+    return shards, place_of
 
 
-def _entries(path: Path, dim: int) -> npt.NDArray[np.void]:
-    dtype = entry_dtype(dim)
-    whole = path.stat().st_size // dtype.itemsize
-    if not whole:
-        return np.empty(0, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="r", shape=(whole,))
+def _read_shard(path: Path, dim: int) -> tuple[Rows, int]:
+    """The proteins (n,) in batches whose seal is whole, up to the first that is not; bytes of the seals."""
+    fields = np.fromfile(path, dtype="<i8")
+    rows = [np.empty(0, dtype=np.int64)]
+    start = 0
+    with _vectors_of(path).open("ab+") as vectors:
+        vectors.seek(0)
+        while start + 2 < len(fields):
+            count, sum_of_vectors = fields[start : start + 2].tolist()
+            end = start + 2 + count
+            if count < 1 or end >= len(fields) or fields[end] != zlib.crc32(fields[start:end].tobytes()):
+                break
+            data = vectors.read(count * dim * 4)
+            if len(data) < count * dim * 4 or zlib.crc32(data) != sum_of_vectors:
+                break
+            rows.append(fields[start + 2 : end])
+            start = end + 1
+    return np.concatenate(rows), start * 8
 
 
-def _crc(entry: np.void) -> int:
-    return zlib.crc32(entry.tobytes()[:-4])
+def _vectors_of(rows: Path) -> Path:
+    return rows.with_suffix(".vectors")
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]

@@ -67,6 +67,19 @@ class Packed:
         return type(self)(change(self.tokens), change(self.positions), change(self.starts), self.runs)
 
     @property
+    def count(self) -> int:
+        """Sequences in the batch."""
+        return sum(count for count, _ in self.runs)
+
+    def halves(self) -> "tuple[Packed, Packed]":
+        """Two batches of half the sequences each; a batch of one cannot be halved. For batches on CPU."""
+        lengths = np.repeat([length for _, length in self.runs], [count for count, _ in self.runs])
+        middle = len(lengths) // 2
+        cut = int(lengths[:middle].sum())
+        tokens = self.tokens.numpy()
+        return Packed.of_flat(tokens[:cut], lengths[:middle]), Packed.of_flat(tokens[cut:], lengths[middle:])
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
         return max((length for _, length in self.runs), default=0)

@@ -40,6 +40,7 @@ class Options:
     split_size: int = SPLIT_SIZE
     device: str = "auto"
     precision: str = "auto"
+    attention: str = "auto"
     min_score: float | None = None
 
 
@@ -158,7 +159,7 @@ def _embed_proteins_v2(
 ) -> list[Path]:
     fastas, _ = _files_to_do(work / "protein", "ESM")
     compute = choose(options.device, options.precision, half_on_gpu=True)
-    model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute)
+    model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute, options.attention)
     embeddings = work / "embeddings.h5"
     facts, failures = embed_proteins({embeddings: fastas}, model, gpus, config, work)
     check(failures, len(gpus), "ESM-2 v2.0")
