@@ -30,8 +30,8 @@ def plan(tokens: Rows, budget: int, world_size: int = 1) -> list[Rows]:
     """Batches of row numbers, longest sequence first, each as full as `budget` tokens allow.
 
     `tokens` (n,) holds each row's number of tokens. Every row is in exactly one batch; rows of equal length
-    are neighbours; a row longer than the budget has a batch of its own. The last batches, where their number
-    does not divide evenly among the ranks, are made smaller and alike.
+    are neighbours; a row longer than the budget has a batch of its own. With several ranks, the last
+    batches are made alike, as many as go round evenly, so that all ranks end together.
 
     >>> [batch.tolist() for batch in plan(np.array([3, 9, 5, 3]), budget=8)]
     [[1], [2, 0], [3]]
@@ -39,9 +39,9 @@ def plan(tokens: Rows, budget: int, world_size: int = 1) -> list[Rows]:
     order = np.argsort(-tokens, kind="stable")
     ends = np.cumsum(tokens[order])
     cuts = _full(ends, budget)
-    if odd := len(cuts) % world_size:
-        kept = cuts[: max(len(cuts) - odd - world_size, 0)]
-        cuts = kept + _even(ends, kept[-1] if kept else 0, 2 * world_size if kept else world_size, budget)
+    if world_size > 1:
+        kept = cuts[: max(len(cuts) - len(cuts) % world_size - world_size, 0)]
+        cuts = kept + _even(ends, kept[-1] if kept else 0, world_size, budget)
     return [order[start:stop] for start, stop in zip([0, *cuts], cuts, strict=False)]
 
 
@@ -55,12 +55,17 @@ def _full(ends: Rows, budget: int, start: int = 0) -> list[int]:
     return cuts
 
 
-def _even(ends: Rows, start: int, parts: int, budget: int) -> list[int]:
-    """Where `parts` batches of like token totals end, more if the budget asks for more, fewer if rows do."""
+def _even(ends: Rows, start: int, world_size: int, budget: int) -> list[int]:
+    """Where batches of like token totals end, from row `start` on: a multiple of `world_size`, if there are
+    rows enough."""
+    if start == len(ends):
+        return []
     before = int(ends[start - 1]) if start else 0
+    tokens, longest = int(ends[-1]) - before, int(ends[start]) - before
+    parts = world_size * max(-(-tokens // (world_size * max(budget - longest, 1))), 1)
     cuts = []
     for part in range(1, parts + 1):
-        target = before + (int(ends[-1]) - before) * part / parts
+        target = before + tokens * part / parts
         at = int(np.searchsorted(ends, target))  # the row that the target falls into: up to it, or with it
         with_it = ends[at] - target < target - (ends[at - 1] if at else 0)
         used = ends[start - 1] if start else 0

@@ -1,0 +1,186 @@
+"""What a rank does when the device has no room, numbers overflow, or one of its threads fails."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.integration.test_engine import read, write_proteins
+from virnucpro.embedding.device import Compute
+from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.index import ProteinReader, build_index
+from virnucpro.embedding.plan import plan
+from virnucpro.embedding.ranks import check
+from virnucpro.embedding.runner import Forward, Run, tokens_that_fit
+from virnucpro.embedding.store import ShardWriter, gather, recover
+from virnucpro.errors import RankFailed
+from virnucpro.models.attention import Packed
+from virnucpro.models.esm2 import ESM2, load_esm2
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+
+CPU = torch.device("cpu")
+
+
+class SmallCard(ESM2):
+    """A model on a card with room for 200 tokens."""
+
+    def forward(self, batch: Packed) -> torch.Tensor:
+        if len(batch.tokens) > 200:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(batch)
+
+
+@pytest.fixture
+def model(fair_esm: Path) -> ESM2:
+    return load_esm2(fair_esm, CPU)
+
+
+def packed(model: ESM2, lengths: list[int]) -> Packed:
+    return Packed.of_flat(*model.tokenize_flat([b"MK" * (n // 2) + b"L" * (n % 2) for n in lengths]))
+
+
+@torch.inference_mode()
+def test_a_batch_that_does_not_fit_is_halved_and_the_rest_made_smaller(model: ESM2) -> None:
+    """P35: out of memory costs one batch its time, and the budget is lowered; rows keep their order."""
+    batch = packed(model, [150, 90, 90, 60, 60, 30, 8])
+    truth = model(batch)
+    model.__class__ = SmallCard
+    forward = Forward(model, CPU, limit=10_000)
+    assert torch.allclose(forward(batch), truth, atol=1e-6)
+    assert forward.limit < 300
+    assert torch.allclose(forward(batch), truth, atol=1e-6)
+    with pytest.raises(torch.OutOfMemoryError):
+        forward(packed(model, [300]))
+
+
+def test_a_probe_says_what_fits(model: ESM2) -> None:
+    """`auto` looks at the memory that is free; more ranks on the machine have less each."""
+    big = Path("/proc/meminfo").read_text()
+    available = int(dict(line.split(":", 1) for line in big.splitlines())["MemAvailable"].split()[0]) * 1024
+    fit = [tokens_that_fit(model, CPU, ranks) for ranks in (1, 1000)]
+    assert all(1 <= tokens <= max(available, 1 << 31) for tokens in fit)
+
+
+@torch.inference_mode()
+def test_a_pass_asks_the_device_nothing(model: ESM2) -> None:
+    """No `.item()`, no shape that depends on values: a device without memory has none to give."""
+    meta = torch.device("meta")
+    with meta:
+        shape_only = ESM2(model.config)
+    batch = packed(model, [30, 30, 12, 7]).to(meta)
+    assert shape_only(batch).shape == (4, model.dim)
+    with pytest.raises(RuntimeError, match="meta"):
+        batch.tokens[0].item()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@torch.inference_mode()
+def test_a_pass_never_stops_the_gpu(fair_esm: Path) -> None:
+    """The same, by torch's own account of what synchronizes."""
+    cuda = torch.device("cuda")
+    model = load_esm2(fair_esm, cuda, torch.float16)
+    batch = packed(model, [30, 30, 12, 7]).pin_memory()
+    model(batch.to(cuda, non_blocking=True))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model(batch.to(cuda, non_blocking=True)).to("cpu", non_blocking=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture
+def weights_with(fair_esm: Path, tmp_path: Path) -> Callable[[str, float], Path]:
+    """A checkpoint whose embedding of one letter is a number of one's choice."""
+
+    def make(letter: str, number: float) -> Path:
+        checkpoint = torch.load(fair_esm, weights_only=False)
+        tokens = load_esm2(fair_esm, CPU).tokenize([letter])[0]
+        name = next(n for n in checkpoint["model"] if n.endswith("embed_tokens.weight"))
+        checkpoint["model"][name][tokens[1], ::2] = number
+        torch.save(checkpoint, tmp_path / "weights.pt")
+        return tmp_path / "weights.pt"
+
+    return make
+
+
+def test_what_overflows_is_computed_again_in_float32(
+    weights_with: Callable[[str, float], Path], tmp_path: Path
+) -> None:
+    """Rows that half precision made not finite are counted, reported, and never written so."""
+    weights = weights_with("W", 1e6)  # no number of half precision
+    proteins = write_proteins(tmp_path / "output_1.fa", 40)
+    outputs = {tmp_path / "e.h5": [tmp_path / "output_1.fa"]}
+    half = Esm2("tiny", weights, "0" * 64, Compute("cpu", "fp16"))
+    facts, failures = embed_proteins(outputs, half, [None, None], RuntimeConfig(token_budget=500), tmp_path)
+    assert not failures
+    with_w = {protein for protein in proteins if "W" in protein}
+    assert facts.recomputed == len(with_w) > 0
+    model = load_esm2(weights, CPU)
+    _, vectors = read(tmp_path / "e.h5")
+    for protein, found in zip(proteins, vectors, strict=True):
+        with torch.inference_mode():
+            truth = model(Packed.of(model.tokenize([protein]), CPU))[0].numpy()
+        assert np.array_equal(found, truth) == (protein in with_w)
+        assert np.allclose(found, truth, atol=2e-2)
+
+
+def test_what_is_not_finite_in_float32_either_is_named(
+    weights_with: Callable[[str, float], Path], tmp_path: Path
+) -> None:
+    """P35: the run ends, and says for which sequence."""
+    weights = weights_with("W", float("nan"))
+    (tmp_path / "output_1.fa").write_text(">good\nMKL\n>the_bad_one\nMKWL\n")
+    model = Esm2("tiny", weights, "0" * 64, Compute("cpu", "fp32"))
+    outputs = {tmp_path / "e.h5": [tmp_path / "output_1.fa"]}
+    _, failures = embed_proteins(outputs, model, [None], RuntimeConfig(), tmp_path)
+    with pytest.raises(RankFailed, match=r"output_1\.fa: 'the_bad_one': its embedding is not finite"):
+        check(failures, 1, "ESM-2 v2.0")
+    assert not (tmp_path / "e.h5").exists()
+
+
+@contextmanager
+def run_over(
+    folder: Path, model: ESM2, tokenize: Callable[..., Any]
+) -> Iterator[tuple[Run, list[np.ndarray]]]:
+    """A run over 40 proteins, with a tokenizer of one's choice, and its small batches."""
+    write_proteins(folder / "output_1.fa", 40)
+    index = build_index([[folder / "output_1.fa"]])
+    batches = plan(index.spans["letters"].astype(np.int64) + 2, 200)
+    with ProteinReader(index.files) as reader, ShardWriter(folder, 0) as writer:
+        yield Run(Forward(model, CPU, 10_000), reader, index.spans, writer, tokenize, CPU), batches
+
+
+def test_a_failure_of_any_thread_is_the_failure_of_the_rank(
+    model: ESM2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P16: nothing is swallowed, and no thread is waited for in vain."""
+
+    def broken(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with run_over(tmp_path, model, broken) as (run, batches), pytest.raises(OSError, match="No space left"):
+        run.embed(batches)
+    monkeypatch.setattr(ShardWriter, "append", broken)
+    with (
+        run_over(tmp_path, model, model.tokenize_flat) as (run, batches),
+        pytest.raises(OSError, match="No space left"),
+    ):
+        run.embed(batches)
+
+
+def test_the_runner_gives_the_rows_of_single_passes(model: ESM2, tmp_path: Path) -> None:
+    """P14, P19: each row belongs to its protein, by distance, in the last batch as in the first."""
+    with run_over(tmp_path, model, model.tokenize_flat) as (run, batches):
+        run.embed(batches)
+    assert len(batches) > 4 and not run.not_finite
+    index = build_index([[tmp_path / "output_1.fa"]])
+    assert sorted(recover(tmp_path, 32).tolist()) == list(range(len(index.spans)))
+    gather(tmp_path, 32, index, {tmp_path / "e.h5": index.files}, {})
+    proteins = write_proteins(tmp_path / "output_1.fa", 40)
+    with torch.inference_mode():
+        truth = torch.cat([model(Packed.of(model.tokenize([p]), CPU)) for p in proteins]).numpy()
+    assert np.abs(read(tmp_path / "e.h5")[1] - truth).max() < 1e-5
