@@ -78,18 +78,19 @@ def _even(ends: Rows, start: int, world_size: int, budget: int) -> list[int]:
 
 
 def share(work: Rows, world_size: int) -> list[Rows]:
-    """Which batches each rank takes: the next one goes to the rank with the least `work` (batches,) so far.
+    """Which batches each rank takes: from the largest on, the next goes to the rank with the least `work` so
+    far. `work` (batches,) in tokens; the batches of a rank keep their order.
 
     >>> [batches.tolist() for batches in share(np.array([9, 8, 8, 2]), 2)]
     [[0, 3], [1, 2]]
     """
     ranks: list[list[int]] = [[] for _ in range(world_size)]
     loads = [(0, rank) for rank in range(world_size)]
-    for batch, tokens in enumerate(work.tolist()):
+    for batch in np.argsort(-work, kind="stable").tolist():
         load, rank = heapq.heappop(loads)
         ranks[rank].append(batch)
-        heapq.heappush(loads, (load + tokens, rank))
-    return [np.array(batches, dtype=np.int64) for batches in ranks]
+        heapq.heappush(loads, (load + int(work[batch]), rank))
+    return [np.array(sorted(batches), dtype=np.int64) for batches in ranks]
 
 
 def default_budget(device: torch.device) -> int:
