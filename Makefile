@@ -42,6 +42,8 @@ lock: setup ## write the lock files again (LOCK_FLAGS=--upgrade for newer versio
 	    --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) "$$@"; }; \
 	compile pyproject.toml --output-file requirements.lock; \
 	compile pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock; \
+	compile pyproject.toml --group dev --group bench --constraint requirements-dev.lock \
+	    --output-file requirements-bench.lock; \
 	compile - --output-file tools/uv.lock <<< uv
 
 clean: ## remove everything that was made here, the environment included

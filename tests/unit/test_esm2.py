@@ -13,10 +13,9 @@ from torch import Tensor
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.esm2_v1 import load_fair_esm
 from virnucpro.embedding.plan import embed
-from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed
 from virnucpro.models.esm2 import ESM2, load_esm2
-from virnucpro.models.weights import read_esm2, write_esm2
+from virnucpro.models.esm2_weights import read_esm2
 
 CPU = torch.device("cpu")
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -120,45 +119,3 @@ def test_half_precision_is_near(fair_esm: Path, ours: ESM2) -> None:
     batch = proteins([20, 57, 57, 166])
     for a, b in zip(embed(half, batch, 4096), embed(ours, batch, 4096), strict=True):
         assert relative_l2(a, b) < 2e-3
-
-
-def test_safetensors_give_the_same_bits(fair_esm: Path, ours: ESM2, tmp_path: Path) -> None:
-    config, state = read_esm2(fair_esm)
-    write_esm2(tmp_path / "esm2.safetensors", config, state)
-    batch = proteins([20, 57, 57, 166])
-    again = load_esm2(tmp_path / "esm2.safetensors", CPU)
-    assert np.array_equal(embed(again, batch, 4096), embed(ours, batch, 4096))
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights", "cut"])
-def test_damaged_weights_are_named(fair_esm: Path, tmp_path: Path, suffix: str, content: bytes | str) -> None:
-    path = tmp_path / f"esm2{suffix}"
-    if content == "cut":
-        config, state = read_esm2(fair_esm)
-        write_esm2(tmp_path / "whole.safetensors", config, state)
-        whole = fair_esm if suffix == ".pt" else tmp_path / "whole.safetensors"
-        content = whole.read_bytes()[:-2000]
-    assert isinstance(content, bytes)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=path.name):
-        load_esm2(path, CPU)
-
-
-def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            import os
-
-            return os.system, (f"touch {tmp_path / 'ran'}",)
-
-    torch.save({"cfg": {"model": Evil()}, "model": {}}, tmp_path / "esm2.pt")
-    with pytest.raises(InputError, match="system"):
-        load_esm2(tmp_path / "esm2.pt", CPU)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(InputError, match="not a fair-esm ESM-2 checkpoint"):
-        load_esm2(tmp_path / "other.pt", CPU)

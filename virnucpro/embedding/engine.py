@@ -24,7 +24,7 @@ from virnucpro.embedding.store import ShardWriter, embedded, gather, recover
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.esm2 import load_esm2
-from virnucpro.models.weights import read_esm2_config
+from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 ENGINE = "v2.0 packed"

@@ -14,7 +14,7 @@ from virnucpro.embedding.h5_to_pt import save_esm_pt
 from virnucpro.errors import InputError
 from virnucpro.files import file_number
 from virnucpro.models.esm2 import POOLED_RESIDUES
-from virnucpro.models.weights import read_esm2
+from virnucpro.models.esm2_weights import read_esm2
 from virnucpro.sequences.fasta import read_frames
 
 TOKENS_PER_BATCH = 2048  # the original's; residues and one more a sequence, padding counted

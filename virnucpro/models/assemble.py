@@ -8,8 +8,8 @@ import torch
 from virnucpro.errors import InputError
 from virnucpro.models.classifier import load_classifier, load_original_classifier, save_classifier
 from virnucpro.models.dnabert_s import load_dnabert_s
+from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.models.model_set import ModelSet, create_model_set
-from virnucpro.models.weights import read_esm2_config
 
 
 def assemble_model_set(

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed, attend
 from virnucpro.models.linear import Linear, prepack
-from virnucpro.models.weights import read_safetensors, read_torch
-
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+from virnucpro.models.weights import read_config, read_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +115,11 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     config = _read_config(folder / "config.json")
     attention = "plain" if device.type == "cpu" else "sdpa"
     model = DnabertS(config, _read_tokenizer(folder / "tokenizer.json"), attention)
-    weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).exists()), None)
-    if weights is None:
-        raise InputError(f"{folder}: neither {' nor '.join(_WEIGHT_FILES)} is there")
-    state = read_safetensors(weights)[0] if weights.suffix == ".safetensors" else read_torch(weights)
     try:
-        model.load_state_dict(_our_layout(state))
+        model.load_state_dict(_our_layout(read_folder(folder)))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{weights}: does not fit {folder / 'config.json'} ({reason})") from None
+        raise InputError(f"{folder}: its weights do not fit its config.json ({reason})") from None
     model.to(device, dtype).requires_grad_(False).eval()
     if device.type == "cpu" and dtype == torch.float32:
         prepack(model)
@@ -164,12 +158,10 @@ def published_name(name: str) -> str:
 
 
 def _read_config(path: Path) -> DnabertConfig:
+    published = read_config(path)
     try:
-        published = json.loads(path.read_text())
         return DnabertConfig(**{field.name: published[field.name] for field in fields(DnabertConfig)})
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, KeyError) as error:
+    except KeyError as error:
         raise InputError(f"{path}: not a DNABERT-S configuration ({error})") from None
 
 

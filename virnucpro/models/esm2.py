@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed, attend, choose_attention
+from virnucpro.models.esm2_weights import Esm2Config, read_esm2
 from virnucpro.models.linear import Linear, prepack
-from virnucpro.models.weights import Esm2Config, read_esm2
 
 POOLED_RESIDUES = 1024  # the original averages no more than the first 1,024 residues, and cuts nothing else
 _TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8  # fair-esm scales embeddings as if 12 % of the tokens were masked

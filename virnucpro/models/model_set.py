@@ -123,6 +123,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a weight file; of a folder of them, that of its files' names and sums."""
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file")
+    lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def models_folder() -> Path:
     """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`."""
     return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")

@@ -4,10 +4,8 @@ import json
 import pickle
 import re
 import zipfile
-from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +16,6 @@ from torch import Tensor
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
-
-_FAIRSEQ_PREFIX = re.compile(r"^(encoder\.sentence_encoder\.|encoder\.)")
-
-
-@dataclass(frozen=True, slots=True)
-class Esm2Config:
-    """What fixes an ESM-2 model's shape; fair-esm's own names."""
-
-    num_layers: int
-    embed_dim: int
-    attention_heads: int
-    token_dropout: bool
-
-
-def read_esm2_config(path: Path) -> Esm2Config:
-    """The shape alone; a safetensors file is not read beyond its header."""
-    if path.suffix == ".safetensors":
-        with _open_safetensors(path) as file:
-            return _config_in(path, file.metadata())
-    return read_esm2(path)[0]
-
-
-def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
-    """Config and state (fair-esm's names) from a fair-esm `.pt` checkpoint or `.safetensors`."""
-    if path.suffix == ".safetensors":
-        state, metadata = read_safetensors(path)
-        return _config_in(path, metadata), state
-    checkpoint = read_torch(path, allowed=[Namespace], mmap=True)
-    try:
-        sizes = checkpoint["cfg"]["model"]
-        config = Esm2Config(
-            sizes.encoder_layers, sizes.encoder_embed_dim, sizes.encoder_attention_heads, sizes.token_dropout
-        )
-        return config, {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: not a fair-esm ESM-2 checkpoint") from None
-
-
-def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
-    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
-    heads = ("lm_head.", "contact_head.")
-    kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(heads)}
-    write_safetensors(path, kept, {"esm2": json.dumps(asdict(config))})
 
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -76,6 +31,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """A safetensors file's metadata; only its header is read."""
+    with _open_safetensors(path) as file:
+        return file.metadata() or {}
+
+
 @contextmanager
 def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
@@ -87,11 +48,28 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
 
 
-def _config_in(path: Path, metadata: Mapping[str, str] | None) -> Esm2Config:
+def read_folder(folder: Path) -> dict[str, Tensor]:
+    """Weights of a folder as Hugging Face lays it out: safetensors or `.bin`, whole or in parts."""
+    for name, read in _FOLDER_LAYOUTS.items():
+        if (whole := folder / name).exists():
+            return read(whole)
+        if (index := folder / f"{name}.index.json").exists():
+            parts = sorted(set(read_config(index).get("weight_map", {}).values()))
+            return {key: value for part in parts for key, value in read(folder / part).items()}
+    raise InputError(f"{folder}: neither {' nor '.join(_FOLDER_LAYOUTS)} is there")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
     try:
-        return Esm2Config(**json.loads((metadata or {})["esm2"]))
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
 
 
 def read_torch(path: Path, allowed: Sequence[Any] = (), mmap: bool = False) -> Any:
@@ -113,3 +91,9 @@ def read_torch(path: Path, allowed: Sequence[Any] = (), mmap: bool = False) -> A
         raise InputError(f"{path}: cannot be read safely; nothing in it was run") from None
     except (RuntimeError, OSError) as error:
         raise InputError(f"{path}: cannot be read: damaged ({str(error).splitlines()[0]})") from None
+
+
+_FOLDER_LAYOUTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "model.safetensors": lambda path: read_safetensors(path)[0],
+    "pytorch_model.bin": lambda path: read_torch(path, mmap=True),
+}

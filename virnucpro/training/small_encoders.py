@@ -20,7 +20,8 @@ from virnucpro.models.attention import Packed
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
 from virnucpro.models.esm2 import ESM2, turn_order
-from virnucpro.models.weights import Esm2Config, write_esm2, write_safetensors
+from virnucpro.models.esm2_weights import Esm2Config, write_esm2
+from virnucpro.models.weights import write_safetensors
 from virnucpro.sequences.frames import Frame
 from virnucpro.training.encoders import Encoders, load_encoders
 from virnucpro.training.fit import copy_of_weights, weighted_loss

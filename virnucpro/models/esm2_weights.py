@@ -1,0 +1,143 @@
+"""ESM-2 weights in every layout they are published in, given back under fair-esm's names.
+
+fair-esm's `.pt`, a Hugging Face folder, or our `.safetensors`: fair-esm's names, sizes in the metadata, no
+heads. Differences between the layouts end in this file.
+"""
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from virnucpro.errors import InputError
+from virnucpro.models.weights import (
+    read_config,
+    read_folder,
+    read_metadata,
+    read_safetensors,
+    read_torch,
+    write_safetensors,
+)
+
+_FAIRSEQ_PREFIX = re.compile(r"^(encoder\.sentence_encoder\.|encoder\.)")
+_HEADS = ("lm_head.", "contact_head.")
+_IN_LAYER = {
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.LayerNorm": "self_attn_layer_norm",
+    "LayerNorm": "final_layer_norm",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+}
+_KINDS = {"gamma": "weight", "beta": "bias"}  # how transformers 5 writes a layer norm
+_OUTSIDE = {
+    "embeddings.word_embeddings.weight": "embed_tokens.weight",
+    "encoder.emb_layer_norm_after.weight": "emb_layer_norm_after.weight",
+    "encoder.emb_layer_norm_after.bias": "emb_layer_norm_after.bias",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Esm2Config:
+    """What fixes an ESM-2 model's shape; fair-esm's own names."""
+
+    num_layers: int
+    embed_dim: int
+    attention_heads: int
+    token_dropout: bool
+
+
+def read_esm2_config(path: Path) -> Esm2Config:
+    """The shape alone, as little as possible read. Raises as `read_esm2`."""
+    if path.is_dir():
+        return _hugging_face_config(path)
+    if path.suffix == ".safetensors":
+        return _config_in(path, read_metadata(path))
+    return read_esm2(path)[0]
+
+
+def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
+    """Config and state (fair-esm's names) from a fair-esm `.pt`, a Hugging Face folder, or `.safetensors`.
+
+    Raises `InputError` for what is missing, damaged, or no ESM-2.
+    """
+    if path.is_dir():
+        config = _hugging_face_config(path)
+        return config, _from_hugging_face(config, read_folder(path))
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        return _config_in(path, metadata), state
+    checkpoint = read_torch(path, allowed=[Namespace], mmap=True)
+    try:
+        sizes = checkpoint["cfg"]["model"]
+        config = Esm2Config(
+            sizes.encoder_layers, sizes.encoder_embed_dim, sizes.encoder_attention_heads, sizes.token_dropout
+        )
+        return config, {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not a fair-esm ESM-2 checkpoint") from None
+
+
+def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
+    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
+    kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(_HEADS)}
+    write_safetensors(path, kept, {"esm2": json.dumps(asdict(config))})
+
+
+def rotary_speeds(head_dim: int) -> Tensor:
+    """(head_dim / 2,) float32: radians a position, as every fair-esm checkpoint holds them, rounded to half
+    precision. The Hugging Face files hold none, or others; a model trained with the rounded ones differs
+    with those by more than half precision costs."""
+    exact = 1.0 / 10_000 ** (torch.arange(0, head_dim, 2).float() / head_dim)
+    return exact.half().float()
+
+
+def _config_in(path: Path, metadata: Mapping[str, str]) -> Esm2Config:
+    try:
+        return Esm2Config(**json.loads(metadata["esm2"]))
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+
+
+def _hugging_face_config(folder: Path) -> Esm2Config:
+    published = read_config(folder / "config.json")
+    shape = {
+        "model_type": "esm",
+        "position_embedding_type": "rotary",
+        "layer_norm_eps": 1e-5,
+    }
+    for key, value in shape.items():
+        if published.get(key, value) != value:
+            raise InputError(f"{folder / 'config.json'}: not an ESM-2 ({key} is {published[key]!r})")
+    try:
+        return Esm2Config(
+            published["num_hidden_layers"],
+            published["hidden_size"],
+            published["num_attention_heads"],
+            published["token_dropout"],
+        )
+    except KeyError as error:
+        raise InputError(f"{folder / 'config.json'}: not an ESM-2 ({error} is missing)") from None
+
+
+def _from_hugging_face(config: Esm2Config, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for name, value in published.items():
+        name = name.removeprefix("esm.")
+        if name in _OUTSIDE:
+            state[_OUTSIDE[name]] = value
+        elif found := re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)\.(\w+)", name):
+            layer, part, kind = found.groups()
+            if part in _IN_LAYER:
+                state[f"layers.{layer}.{_IN_LAYER[part]}.{_KINDS.get(kind, kind)}"] = value
+    for layer in range(config.num_layers):
+        speeds = rotary_speeds(config.embed_dim // config.attention_heads)
+        state[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = speeds
+    return state
