@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -99,7 +100,8 @@ def test_rotary_speeds_are_those_of_fair_esm_rounded(fair_esm: Path) -> None:
 def test_v2_takes_a_folder_and_says_which_weights_it_was(theirs: EsmForMaskedLM, tmp_path: Path) -> None:
     """P20: another file in the folder is another model."""
     (tmp_path / "output_1.fa").write_text(">a\nMKL\n")
-    config = {"model_type": "esm2", "model_name": "hub", "weights": save(theirs, tmp_path / "hub")}
+    config: dict[str, Any] = {"model_type": "esm2", "model_name": "hub", "device": "cpu"}
+    config["weights"] = save(theirs, tmp_path / "hub")
     output, failed = run_multi_gpu_inference(
         [tmp_path / "output_1.fa"], tmp_path, config | {"device": "cpu"}, 1
     )
