@@ -1,0 +1,136 @@
+"""What the benchmarks share: models of the real shapes, proteins, the machine's name, interleaved rounds."""
+
+import os
+import platform
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import torch
+from esm.model.esm2 import ESM2 as FairEsm2
+
+from virnucpro.embedding.device import Compute
+from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.facts import StageFacts
+from virnucpro.embedding.ranks import check
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+
+# Layers, width, heads of the published ESM-2 models; thin3B has the widths of the largest and two layers.
+SHAPES = {
+    "tiny": (3, 32, 4),
+    "t6_8M": (6, 320, 20),
+    "t12_35M": (12, 480, 20),
+    "t30_150M": (30, 640, 20),
+    "t33_650M": (33, 1280, 20),
+    "thin3B": (2, 2560, 40),
+    "t36_3B": (36, 2560, 40),
+}
+RESIDUES = "LAGVESIKRDTPNQFYMHCW"
+_PER_MILLE = (99, 83, 71, 69, 62, 66, 59, 58, 55, 55, 53, 47, 41, 39, 39, 29, 24, 23, 14, 11)
+Seconds = list[tuple[float, float]]
+
+
+def write_checkpoint(path: Path, shape: str, dtype: torch.dtype = torch.float32) -> Path:
+    """A fair-esm checkpoint of random weights, rotary speeds rounded as published ones are."""
+    torch.manual_seed(0)
+    layers, dim, heads = SHAPES[shape]
+    state = FairEsm2(layers, dim, heads, "ESM-1b", token_dropout=True).state_dict()
+    for name in state:
+        state[name] = state[name].half().float() if name.endswith("inv_freq") else state[name].to(dtype)
+    sizes = Namespace(
+        encoder_layers=layers, encoder_embed_dim=dim, encoder_attention_heads=heads, token_dropout=True
+    )
+    torch.save({"cfg": {"model": sizes}, "model": state}, path)
+    return path
+
+
+def random_proteins(number: int, shortest: int = 60, longest: int = 170, seed: int = 1) -> list[str]:
+    """Proteins of residues as frequent as in nature, lengths drawn evenly."""
+    random = np.random.default_rng(seed)
+    letters = np.frombuffer(RESIDUES.encode(), dtype=np.uint8)
+    lengths = random.integers(shortest, longest + 1, number)
+    frequencies = np.array(_PER_MILLE) / sum(_PER_MILLE)
+    drawn = letters[random.choice(len(letters), int(lengths.sum()), p=frequencies)].tobytes().decode()
+    ends = np.cumsum(lengths).tolist()
+    return [drawn[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+def write_fasta(path: Path, proteins: Sequence[str]) -> Path:
+    """Proteins as FASTA, with ids as frames have them."""
+    path.write_text("".join(f">seq{n}_chunk_1F1\n{protein}\n" for n, protein in enumerate(proteins)))
+    return path
+
+
+def product_flops(shape: str) -> int:
+    """Floating-point operations a token in the model's matrix products, attention itself left out."""
+    layers, dim, _ = SHAPES[shape]
+    return 24 * layers * dim * dim
+
+
+def attention_flops(shape: str, length: int) -> int:
+    """The same a token of a sequence of `length` tokens, in scores and their use."""
+    layers, dim, _ = SHAPES[shape]
+    return 4 * layers * dim * length
+
+
+def machine() -> str:
+    """The processor or card, what torch is, and today's date."""
+    cores = len(os.sched_getaffinity(0))
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    card = f"{torch.cuda.get_device_name(0)}, " if torch.cuda.is_available() else ""
+    processor = name or platform.processor() or platform.machine()
+    return f"{card}{processor}, {cores} cores, torch {torch.__version__}, {date.today():%Y-%m-%d}"
+
+
+def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Seconds]:
+    """(wall, CPU) seconds of each run in each round; each runs once before, unmeasured. A round runs all, in
+    an order that moves on by one from round to round."""
+    names = list(runs)
+    for name in names:
+        runs[name]()
+    seconds: dict[str, Seconds] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            wall, processor = time.perf_counter(), time.process_time()
+            runs[name]()
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return seconds
+
+
+def ratio(base: Seconds, other: Seconds, which: int = 0) -> tuple[float, float, float]:
+    """How many times faster `other` is: lowest, median, highest of the ratios within each round. `which`: 0
+    for wall, 1 for CPU seconds."""
+    ratios = sorted(a[which] / b[which] for a, b in zip(base, other, strict=True))
+    return ratios[0], float(np.median(ratios)), ratios[-1]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows as Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def worst_distance(found: np.ndarray, truth: np.ndarray) -> float:
+    """The largest relative L2 distance of a row."""
+    return float((np.linalg.norm(found - truth, axis=1) / np.linalg.norm(truth, axis=1)).max())
+
+
+def run_engine(fasta: Path, weights: Path, output: Path, ranks: int = 1, threads: int = 1) -> StageFacts:
+    """ESM-2 v2.0 whole, in float32 on CPU ranks that share `threads`; `output` is the HDF5 file."""
+    model = Esm2(weights.stem, weights, "0" * 64, Compute("cpu", "fp32"))
+    config = RuntimeConfig(threads=threads)
+    facts, failures = embed_proteins({output: [fasta]}, model, [None] * ranks, config, output.parent)
+    check(failures, ranks, "ESM-2 v2.0")
+    return facts
+
+
+def embeddings(path: Path) -> npt.NDArray[np.float32]:
+    """All rows of an `embeddings.h5`."""
+    with h5py.File(path) as file:
+        return np.asarray(file["embeddings"][:])
