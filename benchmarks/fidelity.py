@@ -2,11 +2,11 @@
 
     python -m benchmarks.fidelity [--device cpu] [--shapes t6_8M t12_35M t30_150M] [--number 1000]
 
-Proteins of 1 to 1,022 residues, every length as often; random weights of the real shapes. Each back end embeds
-them in packs by the plan, in packs of neighbours as they come (all lengths mixed), each alone, and one pack
-first and as the tenth. Prints the worst relative L2 distance to fair-esm in fp32, the distance between the first
-and the tenth, whether the nearest of fair-esm's rows is always the protein's own, and whether other proteins of
-the same lengths beside it leave a row as it is to the last bit.
+Proteins of 1 to 1,022 residues, every length as often; random weights of the real shapes. Each back end
+embeds them in packs by the plan, in packs of neighbours as they come (all lengths mixed), each alone, and one
+pack first and as the tenth. Prints the worst relative L2 distance to fair-esm in fp32, the distance between
+the first and the tenth, whether the nearest of fair-esm's rows is always the protein's own, and whether other
+proteins of the same lengths beside it leave a row as it is to the last bit.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def _measure(model: ESM2, proteins: list[str], truth: Vectors, compute: Compute)
 
     lengths = np.array([len(protein) + 2 for protein in proteins])
     order = np.arange(len(proteins))
-    planned = in_batches(plan(lengths, default_budget(compute.torch_device)))
+    planned = in_batches(plan(lengths, default_budget(compute.torch_device, model.dim)))
     mixed = in_batches(np.array_split(order, -(-len(order) // MIXED)))
     alone = in_batches(list(order[:, None]))
     some = proteins[:MIXED]

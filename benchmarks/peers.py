@@ -42,7 +42,7 @@ def _packed(weights: Path, compute: Compute, attention: str, budget: int | None,
         parts = np.split(tokens, np.cumsum(lengths)[:-1])
         vectors = np.empty((len(proteins), model.dim), dtype=np.float32)
         coming = []
-        for rows in plan(lengths, budget or default_budget(device)):
+        for rows in plan(lengths, budget or default_budget(device, model.dim)):
             batch = Packed.of_flat(np.concatenate([parts[row] for row in rows]), lengths[rows])
             batch = batch.pin_memory() if device.type == "cuda" else batch
             coming.append((rows, model(batch.to(device, non_blocking=True))))

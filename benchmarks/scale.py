@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.common import machine, random_proteins, write_fasta
 from virnucpro.embedding.index import build_index
-from virnucpro.embedding.plan import CPU_TOKEN_BUDGET, plan, share
+from virnucpro.embedding.plan import plan, share
 from virnucpro.embedding.store import ShardWriter, gather, recover
 
 RANKS = 2
+BUDGET = 4_096
 
 
 def measure(fasta: Path, folder: Path, dim: int) -> dict[str, float]:
@@ -36,7 +37,7 @@ def measure(fasta: Path, folder: Path, dim: int) -> dict[str, float]:
     timed("index")
     began = time.perf_counter()
     tokens = index.spans["letters"].astype(np.int64) + 2
-    batches = plan(tokens, CPU_TOKEN_BUDGET, RANKS)
+    batches = plan(tokens, BUDGET, RANKS)
     shares = share(np.array([tokens[batch].sum() for batch in batches]), RANKS)
     timed("plan")
     began = time.perf_counter()

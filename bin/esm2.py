@@ -14,6 +14,7 @@ from virnucpro.embedding.device import choose, first_gpus, visible_gpus
 from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.plan import default_budget
 from virnucpro.embedding.ranks import check
+from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 
@@ -48,10 +49,11 @@ def esm2(
     compute = choose(device, precision, half_on_gpu=True)
     model = Esm2(model_set.name, model_set.esm2, model_set.sha256(model_set.esm2), compute, attention)
     ranks = _ranks(compute.device, gpus)
+    budget = token_budget or default_budget(compute.torch_device, read_esm2_config(model_set.esm2).embed_dim)
     config = RuntimeConfig(
         enable_checkpointing=checkpoint_dir is not None,
         checkpoint_dir=checkpoint_dir,
-        token_budget=max((token_budget or default_budget(compute.torch_device)) >> (attempt - 1), 1),
+        token_budget=max(budget >> (attempt - 1), 1),
         threads=threads,
     )
     facts, failures = embed_proteins(outputs, model, ranks, config, Path())

@@ -33,11 +33,10 @@ def _embed_file(
     model: DnabertS | None, frames: list[tuple[str, str]], target: Path, compute: Compute, started: float
 ) -> None:
     ids = [id for id, _ in frames]
-    budget = default_budget(compute.torch_device)
+    budget, data = 0, []
     tokens: list[int] = []
-    if model is None:
-        data = []
-    else:
+    if model is not None:
+        budget = default_budget(compute.torch_device, model.dim)
         vectors = embed(model, [bases for _, bases in frames], budget, compute.torch_device, tokens.append)
         if not np.isfinite(vectors).all():
             raise InputError(f"{target}: non-finite embeddings in {compute.precision}; use --precision fp32")

@@ -74,7 +74,7 @@ def embed_proteins(
     dim = read_esm2_config(model.weights).embed_dim
     with _shard_folder(index, model, config, work) as shards:
         tokens = index.spans["letters"].astype(np.int64) + _SPECIAL_TOKENS
-        budget = config.token_budget or default_budget(model.compute.torch_device)
+        budget = config.token_budget or default_budget(model.compute.torch_device, dim)
         batches = _saved_plan(shards, tokens, budget, len(gpus))
         done = recover(shards, dim)
         if len(done):
