@@ -3,7 +3,7 @@
     python -m benchmarks.breakdown [--device cpu] [--shape t30_150M] [--length 117] [--rounds 5]
 
 One full batch of proteins of one length. `share` is the part of the pass; products are also given as a share
-of the best rate at which this machine does products of the same four sizes on their own (the faster of torch's
+of the best rate at which this machine does products of the same four sizes alone (the faster of torch's
 and the prepacked ones), measured in turns with the passes.
 """
 

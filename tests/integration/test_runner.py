@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from tests.integration.test_engine import read, write_proteins
+from virnucpro.embedding import engine, memory
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.index import ProteinReader, build_index
+from virnucpro.embedding.memory import tokens_that_fit
 from virnucpro.embedding.plan import plan
-from virnucpro.embedding.ranks import check
-from virnucpro.embedding.runner import Forward, Run, tokens_that_fit
+from virnucpro.embedding.ranks import Rank, check
+from virnucpro.embedding.runner import Forward, Run
 from virnucpro.embedding.store import ShardWriter, gather, recover
 from virnucpro.errors import RankFailed
 from virnucpro.models.attention import Packed
@@ -57,12 +59,50 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_rest_made_smaller(model: ES
         forward(packed(model, [300]))
 
 
-def test_a_probe_says_what_fits(model: ESM2) -> None:
-    """`auto` looks at the memory that is free; more ranks on the machine have less each."""
-    big = Path("/proc/meminfo").read_text()
-    available = int(dict(line.split(":", 1) for line in big.splitlines())["MemAvailable"].split()[0]) * 1024
-    fit = [tokens_that_fit(model, CPU, ranks) for ranks in (1, 1000)]
-    assert all(1 <= tokens <= max(available, 1 << 31) for tokens in fit)
+class Greedy(ESM2):
+    """A model that takes 100 kB a token."""
+
+    def forward(self, batch: Packed) -> torch.Tensor:
+        self.taken = np.ones(len(batch.tokens) * 100_000, dtype=np.uint8)
+        return super().forward(batch)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone says what is in use")
+def test_a_probe_says_what_fits(model: ESM2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is what one batch really took, against the memory that is really left; ranks share it."""
+    model.__class__ = Greedy
+    available = memory._free(CPU)
+    assert 0.7 < tokens_that_fit(model, CPU, 1) / (available * 0.8 / 100_000) < 1.2
+    assert 0.7 < tokens_that_fit(model, CPU, 10) / (available * 0.08 / 100_000) < 1.2
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)  # a group with 400 MB left
+    group = tmp_path / Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.max").write_text("1000000000\n")
+    (group / "memory.current").write_text("600000000\n")
+    assert 0.9 < tokens_that_fit(model, CPU, 1) / 3200 < 1.1
+    (group / "memory.max").write_text("max\n")
+    assert tokens_that_fit(model, CPU, 1) > 10_000
+
+
+def test_the_probe_limits_the_batches_of_a_run(
+    fair_esm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with room for 150 tokens: smaller batches, the same rows."""
+    write_proteins(tmp_path / "output_1.fa", 40)
+    esm2 = Esm2("tiny", fair_esm, "0" * 64, Compute("cpu", "fp32"))
+    index = build_index([[tmp_path / "output_1.fa"]])
+    todo = engine._save_todo(
+        tmp_path, index, [np.arange(len(index.spans))], np.empty(0, int), index.spans["letters"] + 2, 1
+    )
+    sizes: list[int] = []
+    real = ESM2.forward
+    monkeypatch.setattr(engine, "tokens_that_fit", lambda *_: 150)
+    monkeypatch.setattr(
+        ESM2, "forward", lambda self, batch: sizes.append(len(batch.tokens)) or real(self, batch)
+    )
+    engine._embed_share(Rank(0, 1, None, 1, tmp_path / "log"), todo, index.files, esm2, 10_000)
+    assert max(sizes) <= 150 < sum(sizes)
+    assert sorted(recover(tmp_path, 32).tolist()) == list(range(len(index.spans)))
 
 
 @torch.inference_mode()

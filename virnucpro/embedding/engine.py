@@ -16,10 +16,11 @@ from virnucpro import __version__
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.index import Index, ProteinReader, build_index
+from virnucpro.embedding.memory import tokens_that_fit
 from virnucpro.embedding.plan import Rows, default_budget, plan, share
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.ranks import Failure, Rank, run_ranks
-from virnucpro.embedding.runner import Forward, Run, tokens_that_fit
+from virnucpro.embedding.runner import Forward, Run, recompute
 from virnucpro.embedding.store import ShardWriter, embedded, gather, recover
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
@@ -225,11 +226,11 @@ def _embed_share(rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, bu
         started = time.monotonic()
         run.embed(np.array(order[ends[batch - 1] if batch else 0 : ends[batch]]) for batch in mine)
         seconds = time.monotonic() - started
-        recomputed = 0
-        if run.not_finite:
-            log.warning("%s embeddings are not finite in %s", len(run.not_finite), model.compute.precision)
-            recomputed = run.recompute(lambda: load_esm2(model.weights, device, attention="auto"))
-    facts = RankFacts(esm2.attention, model.compute.device_name, seconds, recomputed)
+        facts = RankFacts(esm2.attention, model.compute.device_name, seconds, len(run.not_finite))
+        if again := run.not_finite:
+            log.warning("%s embeddings are not finite in %s", len(again), model.compute.precision)
+            del run, forward, esm2  # their memory is wanted for the float32 model
+            recompute(again, load_esm2(model.weights, device), device, reader, spans, writer)
     with atomic(todo.folder / f"rank_{rank.number}.json") as temporary:
         temporary.write_text(json.dumps(asdict(facts)))
     log.info("rank %s: done in %.1f s", rank.number, seconds)

@@ -7,10 +7,9 @@ alone waits, for the event behind its rows.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,6 @@ from virnucpro.models.esm2 import ESM2
 
 log = logging.getLogger(__name__)
 _AHEAD = 4  # batches read before they are needed, and finished ones that wait to be written
-_PROBE_TOKENS = 1_024
-_MEMORY_SHARE = 0.8  # of what is free; the rest is for what else grows, fragments and neighbours
 
 Rows = npt.NDArray[np.int64]
 
@@ -55,44 +52,6 @@ class Forward:
         )
         torch.cuda.empty_cache()
         return self(batch)
-
-
-@torch.inference_mode()
-def tokens_that_fit(model: ESM2, device: torch.device, ranks_here: int) -> int:
-    """Tokens a batch that free memory has room for, by what one small batch really takes.
-
-    On a GPU its free memory; on CPU this rank's part of what the machine has available. 2^31 when the probe
-    leaves no trace.
-    """
-    protein = b"A" * 126
-    tokens, lengths = model.tokenize_flat([protein] * (_PROBE_TOKENS // (len(protein) + 2)))
-    batch = Packed.of_flat(tokens, lengths).to(device)
-    before = _memory_in_use(device)
-    model(batch)
-    taken = _memory_in_use(device) - before
-    if taken <= 0:
-        return 1 << 31
-    return max(int(_memory_free(device) / ranks_here * _MEMORY_SHARE / (taken / _PROBE_TOKENS)), 1)
-
-
-def _memory_in_use(device: torch.device) -> int:
-    """The most bytes in use so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return _kilobytes(Path("/proc/self/status"), "VmHWM")
-
-
-def _memory_free(device: torch.device) -> int:
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
-
-
-def _kilobytes(path: Path, field: str) -> int:
-    """A field of one of Linux's accounts of memory, in bytes."""
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    return int(lines[field].split()[0]) * 1024
 
 
 class Run:
@@ -151,20 +110,23 @@ class Run:
         if finite.any():
             self._writer.append(rows[finite], found[finite])
 
-    @torch.inference_mode()
-    def recompute(self, load_fp32: Callable[[], ESM2]) -> int:
-        """Embed what was not finite once more in float32, each alone; the number of rows. Raises
-        `RuntimeError` for the first that is not finite then either."""
-        if not self.not_finite:
-            return 0
-        model = load_fp32()
-        for row in self.not_finite:
-            span = self._spans[row]
-            batch = Packed.of_flat(*self._tokenize(self._reader.read(self._spans[[row]])))
-            vector = model(batch.to(self._device)).cpu().numpy()
-            if not np.isfinite(vector).all():
-                raise RuntimeError(
-                    f"{self._reader.name(span)}: its embedding is not finite, in float32 either"
-                )
-            self._writer.append(np.array([row]), vector)
-        return len(self.not_finite)
+
+@torch.inference_mode()
+def recompute(
+    proteins: Sequence[int],
+    model: ESM2,
+    device: torch.device,
+    reader: ProteinReader,
+    spans: npt.NDArray[np.void],
+    writer: ShardWriter,
+) -> None:
+    """Embed what was not finite once more with a float32 `model`, each protein alone. Raises `RuntimeError`
+    naming the first that is not finite then either."""
+    for protein in proteins:
+        batch = Packed.of_flat(*model.tokenize_flat(reader.read(spans[[protein]])))
+        vector = model(batch.to(device)).cpu().numpy()
+        if not np.isfinite(vector).all():
+            raise RuntimeError(
+                f"{reader.name(spans[protein])}: its embedding is not finite, in float32 either"
+            )
+        writer.append(np.array([protein]), vector)
