@@ -83,7 +83,7 @@ def broken_set(model_set: ModelSet, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        "esm2_tiny.pt",
+        "esm2.safetensors",
         "classifier.safetensors",
         "dnabert_s/config.json",
         "dnabert_s/model.safetensors",
@@ -111,7 +111,10 @@ def test_model_set_that_is_none(
 ) -> None:
     monkeypatch.setenv("VIRNUCPRO_MODELS", str(tmp_path / "sets"))
     code, line = run("predict", reads, "-o", tmp_path / "out")
-    assert code == 2 and "'virnucpro-500' not found" in line and "virnucpro models create" in line
+    assert code == 2 and "'virnucpro-500' not found" in line
+    assert "Bring it with: virnucpro models fetch virnucpro-500" in line
+    code, line = run("predict", reads, "-m", "ours", "-o", tmp_path / "out")
+    assert code == 2 and f"virnucpro models create {tmp_path / 'sets' / 'ours'} --esm2" in line
     (tmp_path / "empty").mkdir()
     code, line = run("predict", reads, "-m", tmp_path / "empty", "-o", tmp_path / "out")
     assert code == 2 and "no manifest.json" in line

@@ -15,9 +15,9 @@ from virnucpro.embedding.device import Compute
 from virnucpro.embedding.esm2_v1 import load_fair_esm
 from virnucpro.embedding.plan import embed
 from virnucpro.errors import InputError
+from virnucpro.models.checksums import weights_sha256
 from virnucpro.models.esm2 import ESM2, load_esm2
 from virnucpro.models.esm2_weights import read_esm2, read_esm2_config, rotary_speeds, write_esm2
-from virnucpro.models.model_set import weights_sha256
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 
 CPU = torch.device("cpu")

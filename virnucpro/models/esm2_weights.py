@@ -86,9 +86,30 @@ def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
 
 
 def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
-    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
-    kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(_HEADS)}
+    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads.
+
+    A weight whose values are all half-precision numbers is stored as such: a checkpoint that was published
+    in half precision and a float32 copy of it become the same file.
+    """
+    kept = {
+        name: _smallest(value).contiguous() for name, value in state.items() if not name.startswith(_HEADS)
+    }
     write_safetensors(path, kept, {"esm2": json.dumps(asdict(config))})
+
+
+def _smallest(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if torch.equal(half.to(value.dtype), value) else value
+
+
+def convert_esm2(source: Path, target: Path) -> None:
+    """Write the ESM-2 in `source`, in any layout, as our safetensors. Raises as `read_esm2`."""
+    write_esm2(target, *read_esm2(source))
+
+
+def fair_esm_download(file: str) -> Path:
+    """Where fair-esm leaves a checkpoint that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / file
 
 
 def rotary_speeds(head_dim: int) -> Tensor:
