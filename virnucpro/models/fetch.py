@@ -45,6 +45,7 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
     known = published()
     if name not in known:
         raise InputError(f"{name}: not a published model set; there are {', '.join(known)}")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it says every request
     facts = known[name]
     directory = models_folder() / name
     with _only_one(directory):
@@ -107,7 +108,7 @@ def _classifier(facts: Mapping[str, str], given: str | None) -> Part:
             )
         return part
     path = models_folder() / ".downloads" / facts["digest"] / Path(facts["url"]).name
-    if not path.is_file():
+    if not (path.is_file() and matches(path, facts["digest"])):
         log.info("downloading %s", url)
         with _download_errors(url), atomic(path) as temporary:
             with temporary.open("wb") as file, stream("GET", url, follow_redirects=True) as response:
