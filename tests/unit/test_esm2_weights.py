@@ -164,19 +164,6 @@ def test_damaged_weights_are_named(fair_esm: Path, tmp_path: Path, suffix: str, 
         load_esm2(path, CPU)
 
 
-def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            import os
-
-            return os.system, (f"touch {tmp_path / 'ran'}",)
-
-    torch.save({"cfg": {"model": Evil()}, "model": {}}, tmp_path / "esm2.pt")
-    with pytest.raises(InputError, match="system"):
-        load_esm2(tmp_path / "esm2.pt", CPU)
-    assert not (tmp_path / "ran").exists()
-
-
 def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="not a fair-esm ESM-2 checkpoint"):
