@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,11 +65,12 @@ def hub(shelf: Path) -> Iterator[Hub]:
 
 
 Run = Callable[..., tuple[int, str]]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def models(hub: Hub, shelf: Path, tmp_path: Path) -> Run:
-    """Run `virnucpro models …`: (exit code, all that it printed). `here` is the set it knows."""
+def start(hub: Hub, shelf: Path, tmp_path: Path) -> Start:
+    """Start `virnucpro models …`; `here` is the set it knows."""
     known = {
         "here": {
             "window_length": 500,
@@ -90,17 +92,27 @@ def models(hub: Hub, shelf: Path, tmp_path: Path) -> Run:
         "VIRNUCPRO_MODELS": str(tmp_path / "models"),
     }
 
-    def run(*arguments: object, offline: bool = False) -> tuple[int, str]:
-        done = subprocess.run(
+    def program(*arguments: object, offline: bool = False) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(known), "models", *map(str, arguments)],
             env=environment | ({"HF_HUB_OFFLINE": "1"} if offline else {}),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
         )
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.returncode, done.stdout
+
+    return program
+
+
+@pytest.fixture
+def models(start: Start) -> Run:
+    """Run `virnucpro models …`: (exit code, all that it printed)."""
+
+    def run(*arguments: object, offline: bool = False) -> tuple[int, str]:
+        process = start(*arguments, offline=offline)
+        said, _ = process.communicate(timeout=300)
+        assert "Traceback" not in said, said
+        return process.returncode, said
 
     return run
 
@@ -151,6 +163,29 @@ def test_goes_on_where_the_connection_was_cut(models: Run, hub: Hub, shelf: Path
     assert code == 0, said
     again = hub.downloads(name)
     assert again[0] == 0 and len(again) == 2 and size / 3 < again[1] < size, "the rest, not all of it again"
+
+
+def test_a_killed_fetch_leaves_nothing_in_the_way(
+    start: Start, models: Run, hub: Hub, shelf: Path, tmp_path: Path
+) -> None:
+    """Killed in the middle of a file; the folder left behind stands for one killed at the end."""
+    process = start("fetch", "here")
+    while not hub.downloads(largest(shelf).name):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    (tmp_path / "models" / ".here.partial" / "dnabert_s").mkdir(parents=True)
+    hub.requests.clear()
+    assert models("fetch", "here")[0] == 0
+    ModelSet.open(tmp_path / "models" / "here").verify()
+    assert not hub.downloads("pytorch_model.bin"), "what was whole is not asked for again"
+
+
+def test_two_fetches_at_once_do_the_work_once(start: Start, hub: Hub, shelf: Path) -> None:
+    processes = [start("fetch", "here") for _ in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert len(hub.downloads(largest(shelf).name)) == 1
 
 
 @pytest.mark.parametrize(
@@ -225,6 +260,8 @@ def test_failures_are_one_line(models: Run, hub: Hub, shelf: Path, tmp_path: Pat
     assert "no such file" in last("here", "--esm2", tmp_path / "no.pt")
     (tmp_path / "other.pth").write_bytes(b"another")
     assert "not the published 500_model.pth" in last("here", "--classifier", tmp_path / "other.pth")
+    code, said = models("fetch", "here", "--classifier", shelf / "500_model.pth", offline=True)
+    assert code == 2 and f"Error: {DNABERT_S}: could not be downloaded (" in said.splitlines()[-1]
     hub.repositories = {DNABERT_S: shelf / "dnabert"}
     assert last("here").startswith(f"Error: {ESM2}: could not be downloaded (")
     assert not (tmp_path / "models" / "here").exists()
