@@ -258,10 +258,13 @@ def test_failures_are_one_line(models: Run, hub: Hub, shelf: Path, tmp_path: Pat
     assert "404" in last("here", "--classifier", f"{hub.url}/raw/gone.pth")
     assert last("nowhere") == "Error: nowhere: not a published model set; there are here"
     assert "no such file" in last("here", "--esm2", tmp_path / "no.pt")
+    assert not [name for method, name, _ in hub.requests if method == "GET"], (
+        "that is seen before any download"
+    )
     (tmp_path / "other.pth").write_bytes(b"another")
     assert "not the published 500_model.pth" in last("here", "--classifier", tmp_path / "other.pth")
     code, said = models("fetch", "here", "--classifier", shelf / "500_model.pth", offline=True)
-    assert code == 2 and f"Error: {DNABERT_S}: could not be downloaded (" in said.splitlines()[-1]
+    assert code == 2 and f"Error: {DNABERT_S}: could not be downloaded (" in said.splitlines()[-1], said
     hub.repositories = {DNABERT_S: shelf / "dnabert"}
     assert last("here").startswith(f"Error: {ESM2}: could not be downloaded (")
     assert not (tmp_path / "models" / "here").exists()

@@ -47,6 +47,9 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
         raise InputError(f"{name}: not a published model set; there are {', '.join(known)}")
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it says every request
     facts = known[name]
+    for value in given.values():
+        if "://" not in value and not Path(value).exists():
+            raise InputError(f"{value}: no such file or folder")
     directory = models_folder() / name
     with _only_one(directory):
         if directory.is_dir():
@@ -124,9 +127,9 @@ def _classifier(facts: Mapping[str, str], given: str | None) -> Part:
 
 def local_part(path: Path) -> Part:
     """A file or folder of weights that is here. Raises `InputError` when it is not."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     log.info("taking %s", path)
     return Part(path, {"files": _sums(files)})
 
