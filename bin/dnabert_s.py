@@ -18,9 +18,10 @@ from virnucpro.models.model_set import ModelSet
 @click.argument("fasta", type=FILE)
 def dnabert_s(models: Path, device: str, precision: str, threads: int, fasta: Path) -> None:
     torch.set_num_threads(threads)
-    compute = choose(device, precision)
+    model_set = ModelSet.open(models)
+    compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    embed_nucleotide_files(ModelSet.open(models).dnabert_s, [fasta], Path(), compute)
+    embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute)
 
 
 if __name__ == "__main__":

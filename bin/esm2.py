@@ -46,7 +46,7 @@ def esm2(
     for sample, _, fasta in (given.partition("=") for given in inputs):
         outputs.setdefault(Path(f"{sample}.embeddings.h5"), []).append(Path(fasta))
     model_set = ModelSet.open(models)
-    compute = choose(device, precision, half_on_gpu=True)
+    compute = choose(device, precision, half_on_gpu=True, allowed=model_set.precision)
     model = Esm2(model_set.name, model_set.esm2, model_set.sha256(model_set.esm2), compute, attention)
     ranks = _ranks(compute.device, gpus)
     budget = token_budget or default_budget(compute.torch_device, read_esm2_config(model_set.esm2).embed_dim)

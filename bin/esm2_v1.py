@@ -18,9 +18,10 @@ from virnucpro.models.model_set import ModelSet
 @click.argument("fasta", type=FILE)
 def esm2_v1(models: Path, device: str, precision: str, threads: int, fasta: Path) -> None:
     torch.set_num_threads(threads)
-    compute = choose(device, precision)
+    model_set = ModelSet.open(models)
+    compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"ESM-2 v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    embed_protein_files(ModelSet.open(models).esm2, [fasta], Path(), compute)
+    embed_protein_files(model_set.esm2, [fasta], Path(), compute)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ def checkedRun(given) {
         error("--esm_task_size ${values.esm_task_size}: must be at least --split_size (${values.split_size}), as a task takes whole files")
     }
     def model_set = findModels(values.models)
+    if (values.precision != 'auto' && model_set.precision && !(values.precision in model_set.precision)) {
+        error("--precision ${values.precision}: model set ${values.models} allows ${model_set.precision.join(', ')}")
+    }
     def samples = readSamples(values.input)
     checkOutdir(values.outdir)
     [samples: samples, model_set: model_set, options: values + [expected_length: values.expected_length ?: model_set.window_length]]

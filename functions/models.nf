@@ -1,6 +1,6 @@
 // The model set that --models names, and the fingerprints that keep -resume honest.
 
-// [path: folder, window_length: bases, fingerprint: changes with any file of the set]
+// [path: folder, window_length: bases, precision: what it may run in, fingerprint: changes with any file of the set]
 def findModels(models) {
     def bundled = file("${moduleDir}/../virnucpro/model_sets", glob: false)
     def store = file(System.getenv('VIRNUCPRO_MODELS') ?: "${System.getProperty('user.home')}/.cache/virnucpro/models", glob: false)
@@ -8,8 +8,11 @@ def findModels(models) {
         : [bundled.resolve(models), store.resolve(models)]
     def folder = places.find { place -> place.isDirectory() }
     if (!folder) {
-        def names = bundled.list().sort().join(', ')
-        error("--models ${models}: no such model set; give a bundled one (${names}), or make it from the weights you have: virnucpro models create ${places.last()} --esm2 FILE --dnabert-s FOLDER --classifier FILE")
+        def names = bundled.listFiles().findAll { place -> place.isDirectory() }*.name.sort().join(', ')
+        def known = readManifest(bundled.resolve('published.json')).keySet()
+        def bring = models in known ? "bring it with: virnucpro models fetch ${models}"
+            : "make it from the weights you have: virnucpro models create ${places.last()} --esm2 FILE --dnabert-s FOLDER --classifier FILE"
+        error("--models ${models}: no such model set here; ${bring}; or give a bundled one (${names})")
     }
     def manifest = folder.resolve('manifest.json')
     if (!manifest.exists()) {
@@ -20,7 +23,7 @@ def findModels(models) {
         error("${manifest}: must be a JSON object with a whole number window_length; make the model set again")
     }
     def listing = filesBelow(folder).collect { path -> "${folder.relativize(path)} ${path.size()} ${path.lastModified()}" }
-    [path: folder, window_length: facts.window_length, fingerprint: digest([manifest.text] + listing)]
+    [path: folder, window_length: facts.window_length, precision: facts.precision, fingerprint: digest([manifest.text] + listing)]
 }
 
 def readManifest(manifest) {

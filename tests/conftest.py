@@ -72,7 +72,11 @@ def model_set(fair_esm: Path, dnabert_folder: Path, tmp_path_factory: pytest.Tem
     classifier = MLPClassifier(48 + 32)
     save_classifier(folder / "classifier.safetensors", classifier)
     return assemble_model_set(
-        folder / "tiny", fair_esm, dnabert_folder, folder / "classifier.safetensors", window_length=500
+        folder / "tiny",
+        esm2=fair_esm,
+        dnabert_s=dnabert_folder,
+        classifier=folder / "classifier.safetensors",
+        window_length=500,
     )
 
 

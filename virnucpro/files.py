@@ -20,6 +20,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)  # a killed process may have left it
         yield temporary
         if path.is_dir():
             shutil.rmtree(path)
@@ -27,10 +28,14 @@ def atomic(path: Path) -> Iterator[Path]:
     except PermissionError as error:
         raise InputError(f"{error.filename}: cannot be written; choose another output folder") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        elif temporary.exists():
-            temporary.unlink()
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sample_name(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Bad input at the command line: exit code not 0, one clear line, nothing half-written."""
 
 import gzip
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -8,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_classifier import pickled_original
 from virnucpro.cli.main import main
+from virnucpro.errors import InputError
+from virnucpro.models.checksums import file_sha256
+from virnucpro.models.classifier import load_classifier
 from virnucpro.models.model_set import ModelSet
+from virnucpro.models.weights import read_metadata, read_safetensors, write_safetensors
 
 Run = Callable[..., tuple[int, str]]
 
@@ -83,7 +89,7 @@ def broken_set(model_set: ModelSet, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        "esm2_tiny.pt",
+        "esm2.safetensors",
         "classifier.safetensors",
         "dnabert_s/config.json",
         "dnabert_s/model.safetensors",
@@ -111,7 +117,10 @@ def test_model_set_that_is_none(
 ) -> None:
     monkeypatch.setenv("VIRNUCPRO_MODELS", str(tmp_path / "sets"))
     code, line = run("predict", reads, "-o", tmp_path / "out")
-    assert code == 2 and "'virnucpro-500' not found" in line and "virnucpro models create" in line
+    assert code == 2 and "'virnucpro-500' not found" in line
+    assert "Bring it with: virnucpro models fetch virnucpro-500" in line
+    code, line = run("predict", reads, "-m", "ours", "-o", tmp_path / "out")
+    assert code == 2 and f"virnucpro models create {tmp_path / 'sets' / 'ours'} --esm2" in line
     (tmp_path / "empty").mkdir()
     code, line = run("predict", reads, "-m", tmp_path / "empty", "-o", tmp_path / "out")
     assert code == 2 and "no manifest.json" in line
@@ -154,6 +163,52 @@ def test_models_verify_and_create(
     code, line = run("models", "create", tmp_path / "new", *wrong)
     assert code == 2 and str(fair_esm) in line and not (tmp_path / "new").exists()
     right = [*wrong[:-1], broken_set / "classifier.safetensors", "--window-length", "300"]
-    assert run("models", "create", tmp_path / "new", *right)[0] == 0
-    assert ModelSet.open(tmp_path / "new").window_length == 300
+    assert run("models", "create", tmp_path / "new", *right, "--precision", "fp32")[0] == 0
+    made = ModelSet.open(tmp_path / "new")
+    assert made.window_length == 300 and made.precision == ("fp32",)
+    assert made.manifest["sources"]["esm2"]["files"] == {fair_esm.name: file_sha256(fair_esm)}
     assert "exists already" in run("models", "create", tmp_path / "new", *right)[1]
+
+
+def test_precision_that_the_set_does_not_allow(
+    run: Run, reads: Path, broken_set: Path, tmp_path: Path
+) -> None:
+    manifest = broken_set / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": ["fp32"]}))
+    for architecture in ([], ["--parallel"]):
+        given = ["predict", reads, "-m", broken_set, "-o", tmp_path / "out", "--precision", "bf16"]
+        code, line = run(*given, *architecture)
+        assert code == 2 and line == "Error: --precision bf16: this model set allows fp32"
+        assert not (tmp_path / "out").exists()
+
+
+def test_models_convert(
+    run: Run, fair_esm: Path, dnabert_folder: Path, model_set: ModelSet, tmp_path: Path
+) -> None:
+    pth = tmp_path / "500_model.pth"
+    pickled_original(pth, 80, 4)
+    for part, source, target in (
+        ("esm2", fair_esm, "esm2.safetensors"),
+        ("dnabert-s", dnabert_folder, "dnabert_s"),
+        ("classifier", pth, "classifier.safetensors"),
+    ):
+        given = ("models", "convert", part, source, tmp_path / target)
+        assert run(*given)[0] == 0
+        assert "exists already" in run(*given)[1]
+        code, line = run("models", "convert", part, tmp_path / "no", tmp_path / "other.safetensors")
+        assert code == 2 and str(tmp_path / "no") in line and not (tmp_path / "other.safetensors").exists()
+    assert (tmp_path / "esm2.safetensors").read_bytes() == model_set.esm2.read_bytes()
+    assert load_classifier(tmp_path / "classifier.safetensors").input_dim == 80
+    assert read_metadata(tmp_path / "classifier.safetensors") == {
+        "classifier": '{"layers": [80, 4, 2], "labels": ["others", "virus"]}'
+    }
+    assert "must end in .safetensors" in run("models", "convert", "esm2", fair_esm, tmp_path / "esm2.pt")[1]
+
+
+def test_a_classifier_with_other_labels_is_refused(model_set: ModelSet, tmp_path: Path) -> None:
+    """Scores mean what the labels say: the two the other way round must not pass for ours."""
+    state, metadata = read_safetensors(model_set.classifier)
+    path = tmp_path / "turned.safetensors"
+    write_safetensors(path, state, {"classifier": metadata["classifier"].replace("others", "other")})
+    with pytest.raises(InputError, match=r"its metadata say .*convert the classifier again"):
+        load_classifier(path)

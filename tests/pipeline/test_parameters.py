@@ -18,6 +18,8 @@ def folder(tmp_path: Path) -> Path:
     """Inputs, good and bad, for the cases below."""
     (tmp_path / "good models").mkdir()
     (tmp_path / "good models" / "manifest.json").write_text('{"window_length": 500}')
+    (tmp_path / "exact").mkdir()
+    (tmp_path / "exact" / "manifest.json").write_text('{"window_length": 500, "precision": ["fp32"]}')
     (tmp_path / "bare").mkdir()
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "manifest.json").write_text('{"window_')
@@ -76,7 +78,16 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"input": "sheets/missing.csv"}, "missing.csv, line 3: no such FASTA file: nowhere.fa"),
     ({"input": "sheets/short.csv"}, "short.csv, line 2: needs a sample and a fasta"),
     ({"input": "sheets/name.csv"}, "name.csv, line 2: sample 'a b' may hold only letters"),
-    ({"models": "unheard-of"}, "--models unheard-of: no such model set; .*virnucpro models create"),
+    (
+        {"models": "unheard-of"},
+        r"--models unheard-of: no such model set here; make it .*virnucpro models create .*\(mini\)$",
+    ),
+    (
+        {"models": "virnucpro-300"},
+        "--models virnucpro-300: no such .*; bring it with: virnucpro models fetch virnucpro-300; or",
+    ),
+    ({"models": "exact", "precision": "fp32"}, "ok my_reads"),
+    ({"models": "exact", "precision": "fp16"}, "--precision fp16: model set exact allows fp32"),
     ({"models": "bare"}, "--models bare: .*manifest.json is missing"),
     ({"models": "torn"}, "torn/manifest.json: must be a JSON object with a whole number window_length"),
     ({"outdir": "a file/results"}, "--outdir a file/results: cannot be written .*choose another folder"),
@@ -92,6 +103,7 @@ def test_checks(folder: Path, parser: str) -> None:
         *("-C", str(ROOT / "nextflow.config"), "run", str(ROOT / "tests" / "pipeline" / "checks.nf")),
         *("--cases", "cases.json"),
         parser=parser,
+        env={"VIRNUCPRO_MODELS": str(folder / "no models")},
     )
     assert run.code == 0, run.output
     said = dict(re.findall(r"^case (\d+): (.*)$", run.output, re.MULTILINE))

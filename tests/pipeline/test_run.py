@@ -129,6 +129,7 @@ def test_samples_share_esm2(tmp_path: Path, v2: Run, succeeded: Callable[[Run], 
     agree(run, v2, "A", "demo")
     files = len(list((run.outdir / "A/intermediate/protein").glob("*.fa"))) + 2
     assert run.output.count("> VIRNUCPRO:ESM2 (") == -(-files // 2) > 1
+    assert run.output.count("> VIRNUCPRO:CHECK_MODELS") == 1, "P32: once for all tasks"
     stores = [p.name for p in (run.outdir / "A/intermediate").glob("embeddings*.h5")]
     assert sorted(stores) == [f"embeddings_{n + 1}.h5" for n in range(len(stores))] and len(stores) > 1
     for sample, status, count in (("closed", "no_open_frame", 1), ("short", "too_short", 2)):

@@ -1,6 +1,7 @@
 """ESM-2 on packed batches against fair-esm, one sequence at a time."""
 
 import random
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.esm2_v1 import load_fair_esm
 from virnucpro.embedding.plan import embed
+from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed
 from virnucpro.models.esm2 import ESM2, load_esm2
 from virnucpro.models.esm2_weights import read_esm2
@@ -37,11 +39,11 @@ def library(fair_esm: Path) -> FairEsm2:
 
 
 @torch.no_grad()
-def alone(model: FairEsm2, protein: str) -> np.ndarray:
-    """What the original takes from the library for one protein: the mean over its residues."""
+def alone(model: FairEsm2, protein: str, layer: int | None = None) -> np.ndarray:
+    """What the original takes from the library for one protein: the mean over its residues, last layer."""
     _, _, tokens = model.alphabet.get_batch_converter()([("x", protein)])
-    layers = model.num_layers
-    states: Tensor = model(tokens, repr_layers=[layers])["representations"][layers]
+    layer = model.num_layers if layer is None else layer
+    states: Tensor = model(tokens, repr_layers=[layer])["representations"][layer]
     return states[0, 1 : min(len(protein), 1024) + 1].mean(0).numpy()
 
 
@@ -59,6 +61,26 @@ def test_packed_equals_the_library(ours: ESM2, library: FairEsm2, budget: int) -
     for row, protein in enumerate(batch):
         assert relative_l2(vectors[row], truth[row]) < 1e-5, protein
         assert np.linalg.norm(truth - vectors[row], axis=1).argmin() == row
+
+
+@pytest.mark.parametrize(("layers", "width", "heads"), [(1, 16, 2), (2, 24, 3), (5, 40, 10), (7, 64, 1)])
+def test_any_size_gives_the_librarys_last_layer(tmp_path: Path, layers: int, width: int, heads: int) -> None:
+    """P10: a layer number, a head width and a layout were taken for granted there. The vectors are those
+    after the last norm, which the library counts as layer `layers`; the one before differs."""
+    torch.manual_seed(layers)
+    library = FairEsm2(layers, width, heads).eval()
+    sizes = Namespace(
+        encoder_layers=layers, encoder_embed_dim=width, encoder_attention_heads=heads, token_dropout=True
+    )
+    torch.save({"cfg": {"model": sizes}, "model": library.state_dict()}, tmp_path / "esm2.pt")
+    ours = load_esm2(tmp_path / "esm2.pt", CPU)
+    for protein, vector in zip(proteins([5, 60]), embed(ours, proteins([5, 60]), 999), strict=True):
+        assert relative_l2(vector, alone(library, protein)) < 1e-5
+        assert relative_l2(vector, alone(library, protein, layer=layers - 1)) > 1e-2
+    state = library.state_dict() | {"embed_positions.weight": torch.zeros(1026, width)}
+    torch.save({"cfg": {"model": sizes}, "model": state}, tmp_path / "learned.pt")
+    with pytest.raises(InputError, match=r"embed_positions\.weight does not belong"):
+        load_esm2(tmp_path / "learned.pt", CPU)
 
 
 def test_pooling_takes_the_first_1024_residues(ours: ESM2, library: FairEsm2) -> None:

@@ -15,7 +15,7 @@ from virnucpro.calling.figures import bars, flow, histogram
 from virnucpro.calling.report import report
 from virnucpro.calling.summary import Summary
 from virnucpro.errors import InputError
-from virnucpro.models.model_set import create_model_set
+from virnucpro.models.model_set import ModelSet
 
 BIN = Path(__file__).parents[2] / "bin"
 EVIL = '<script>alert("1")</script>&\''
@@ -46,20 +46,8 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> str:
-    source = tmp_path / "source"
-    (source / "d").mkdir(parents=True)
-    for name in ("esm2.pt", "c.safetensors", "d/config.json", "d/tokenizer.json", "d/model.safetensors"):
-        (source / name).write_text(name)
-    created = create_model_set(
-        tmp_path / "set",
-        name="tiny",
-        esm2=source / "esm2.pt",
-        dnabert_s=source / "d",
-        classifier=source / "c.safetensors",
-        window_length=500,
-    )
-    return str(created.directory)
+def models(model_set: ModelSet) -> str:
+    return str(model_set.directory)
 
 
 def make(tmp_path: Path, models: str, contents: list[Any], options: Any = None) -> tuple[str, dict[str, Any]]:
@@ -156,7 +144,7 @@ def test_run_info_names_versions_models_and_options(tmp_path: Path, models: str)
     manifest = json.loads((Path(models) / "manifest.json").read_text())
     assert info["model_set"]["name"] == "tiny"
     assert info["model_set"]["sha256"] == {k: v["sha256"] for k, v in manifest["files"].items()}
-    assert len(info["model_set"]["sha256"]["c.safetensors"]) == 64
+    assert len(info["model_set"]["sha256"]["classifier.safetensors"]) == 64
     assert info["options"] == {"precision": "fp32", "min_score": None}
     assert set(info["versions"]) == {"virnucpro", "python", "torch"}
 

@@ -35,7 +35,7 @@ def predict(merged: Iterable[Path], classifier: Path, output: Path) -> int:
     with atomic(output) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as table:
         table.write(HEADER)
         for path in files:
-            ids, data = _read(path)
+            ids, data = read_merged(path)
             rows += len(ids)
             if len(ids) > 0:
                 _check_width(path, data, model, classifier)
@@ -52,7 +52,8 @@ def _number(path: Path) -> int:
     return int(match[1])
 
 
-def _read(path: Path) -> tuple[list[str], torch.Tensor]:
+def read_merged(path: Path) -> tuple[list[str], torch.Tensor]:
+    """Ids and float32 rows (n, d) of an `output_N_merged.pt`. Raises `InputError`."""
     content: Any = read_torch(path)
     if not isinstance(content, dict) or not {"ids", "data"} <= content.keys():
         raise InputError(f"{path}: expected a dictionary with 'ids' and 'data'; merge again")

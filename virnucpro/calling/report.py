@@ -76,6 +76,8 @@ def run_info(
         "model_set": {
             "name": models.name,
             "window_length": models.window_length,
+            "embedding_sizes": models.embedding_sizes,
+            "sources": models.manifest.get("sources", {}),
             "sha256": {name: facts["sha256"] for name, facts in models.manifest["files"].items()},
         },
         "options": options,

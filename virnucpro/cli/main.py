@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from virnucpro import __version__
+from virnucpro.cli.compare import compare
 from virnucpro.cli.entry import run
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
@@ -33,6 +34,7 @@ def cli(quiet: bool, log_file: Path | None) -> None:
 cli.add_command(predict)
 cli.add_command(train)
 cli.add_command(models)
+cli.add_command(compare)
 cli.add_command(utils)
 
 

@@ -1,6 +1,7 @@
 """Which device, which precision: asked for by name, never replaced in silence."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,17 +36,22 @@ class Compute:
         return torch.cuda.get_device_name(0) if self.device == "cuda" else "CPU"
 
 
-def choose(device: str, precision: str, half_on_gpu: bool = False) -> Compute:
+def choose(
+    device: str, precision: str, half_on_gpu: bool = False, allowed: Sequence[str] = tuple(_DTYPES)
+) -> Compute:
     """Settle `auto`: a GPU when one is visible; fp32, or fp16 on GPU where `half_on_gpu` (ESM-2 v2.0).
 
-    Raises `InputError` for `cuda` without a visible GPU.
+    `allowed`: the precisions of the model set. Raises `InputError` for another one, and for `cuda` without a
+    visible GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("a GPU was asked for, but none is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
     if precision == "auto":
-        precision = "fp16" if half_on_gpu and device == "cuda" else "fp32"
+        precision = "fp16" if half_on_gpu and device == "cuda" and "fp16" in allowed else "fp32"
+    if precision not in allowed:
+        raise InputError(f"--precision {precision}: this model set allows {', '.join(allowed)}")
     return Compute(device, precision)
 
 

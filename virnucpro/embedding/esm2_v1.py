@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from esm.data import FastaBatchedDataset
 from esm.model.esm2 import ESM2
+from esm.modules import RobertaLMHead
+from torch import nn
 
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.facts import StageFacts
@@ -21,12 +23,23 @@ TOKENS_PER_BATCH = 2048  # the original's; residues and one more a sequence, pad
 
 
 def load_fair_esm(weights: Path, compute: Compute) -> ESM2:
-    """fair-esm's model with the weights of a checkpoint; its two heads, never asked, may be missing there."""
+    """fair-esm's model with the weights of a checkpoint. Its language-model head is random: it runs at every
+    pass there, and its result is not used.
+
+    No second copy of the weights is made on the way. Raises `InputError` for another model's.
+    """
     config, state = read_esm2(weights)
-    model = ESM2(config.num_layers, config.embed_dim, config.attention_heads, "ESM-1b", config.token_dropout)
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or any(not name.startswith(("lm_head.", "contact_head.")) for name in missing):
-        raise InputError(f"{weights}: not an ESM-2 checkpoint (layers missing or unknown)")
+    with torch.device("meta"):
+        model = ESM2(
+            config.num_layers, config.embed_dim, config.attention_heads, "ESM-1b", config.token_dropout
+        )
+    model.lm_head = model.contact_head = nn.Identity()
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{weights}: not an ESM-2 of the size that it states ({reason})") from None
+    model.lm_head = RobertaLMHead(config.embed_dim, model.alphabet_size, model.embed_tokens.weight)
     return model.to(compute.torch_device, compute.dtype).eval()
 
 

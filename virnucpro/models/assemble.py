@@ -1,41 +1,77 @@
-"""A model set from weights as their authors publish them."""
+"""A model set from weights as their authors publish them: converted, checked against each other, listed."""
 
-import tempfile
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from virnucpro.defaults import PRECISIONS
 from virnucpro.errors import InputError
-from virnucpro.models.classifier import load_classifier, load_original_classifier, save_classifier
-from virnucpro.models.dnabert_s import load_dnabert_s
-from virnucpro.models.esm2_weights import read_esm2_config
-from virnucpro.models.model_set import ModelSet, create_model_set
+from virnucpro.files import atomic
+from virnucpro.models.checksums import file_sha256
+from virnucpro.models.classifier import LABELS, convert_classifier, load_classifier
+from virnucpro.models.dnabert_s import convert_dnabert_s, load_dnabert_s
+from virnucpro.models.esm2 import load_esm2
+from virnucpro.models.esm2_weights import convert_esm2
+from virnucpro.models.model_set import MANIFEST, ModelSet
+
+_META = torch.device("meta")  # weights are checked by name and shape there, and not read
+ANY_PRECISION = PRECISIONS[1:]  # all but auto
 
 
 def assemble_model_set(
-    directory: Path, esm2: Path, dnabert_s: Path, classifier: Path, window_length: int
+    directory: Path,
+    *,
+    esm2: Path,
+    dnabert_s: Path,
+    classifier: Path,
+    window_length: int,
+    name: str | None = None,
+    precision: Sequence[str] = ANY_PRECISION,
+    about: Mapping[str, Any] | None = None,
+    replace: bool = False,
 ) -> ModelSet:
-    """Check that the three fit together, convert a pickled classifier, and make the set.
+    """Convert the three parts, whatever layout they are in, into the new model set `directory`.
 
-    Raises `InputError` naming the file that is missing, damaged, or of another width.
+    `precision`: what it may run in. `about` adds free keys to the manifest (sources, training). Raises
+    `InputError` naming the file that is missing, damaged, refused, or of another width, and when `directory`
+    exists, unless it is to `replace` it.
     """
-    nucleotide = load_dnabert_s(dnabert_s, torch.device("cpu")).dim
-    protein = read_esm2_config(esm2).embed_dim
-    pickled = classifier.suffix != ".safetensors"
-    loaded = load_original_classifier(classifier) if pickled else load_classifier(classifier)
-    if loaded.input_dim != nucleotide + protein:
-        raise InputError(
-            f"{classifier}: takes {loaded.input_dim} features, but {dnabert_s} gives {nucleotide} "
-            f"and {esm2} {protein}; these weights do not belong together"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        safe = Path(folder) / "classifier.safetensors"
-        save_classifier(safe, loaded)
-        return create_model_set(
-            directory,
-            name=directory.name,
-            esm2=esm2,
-            dnabert_s=dnabert_s,
-            classifier=safe,
-            window_length=window_length,
-        )
+    if directory.exists() and not replace:
+        raise InputError(f"{directory}: exists already; choose another folder or remove it")
+    sizes = {"dnabert_s": load_dnabert_s(dnabert_s, _META).dim, "esm2": load_esm2(esm2, _META).dim}
+    with atomic(directory) as partial:
+        partial.mkdir(parents=True)
+        convert_classifier(classifier, partial / "classifier.safetensors")
+        takes = load_classifier(partial / "classifier.safetensors").input_dim
+        if takes != sum(sizes.values()):
+            raise InputError(
+                f"{classifier}: takes {takes} features, but {dnabert_s} gives {sizes['dnabert_s']} "
+                f"and {esm2} {sizes['esm2']}; these weights do not belong together"
+            )
+        convert_dnabert_s(dnabert_s, partial / "dnabert_s")
+        convert_esm2(esm2, partial / "esm2.safetensors")
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        manifest = {
+            "name": name or directory.name,
+            "window_length": window_length,
+            "esm2": "esm2.safetensors",
+            "dnabert_s": "dnabert_s",
+            "classifier": "classifier.safetensors",
+            "embedding_sizes": sizes,
+            "precision": list(precision),
+            "scores": {f"score{n}": f"probability of {label}" for n, label in enumerate(LABELS, 1)},
+            **(about or {}),
+            "files": {
+                path.relative_to(partial).as_posix(): {
+                    "bytes": path.stat().st_size,
+                    "sha256": file_sha256(path),
+                }
+                for path in files
+            },
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+    return ModelSet.open(directory)

@@ -3,6 +3,7 @@
 Layer names are those of the original's state dict, so that its weights load unchanged.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from virnucpro.errors import InputError
 from virnucpro.models.weights import read_safetensors, read_torch, write_safetensors
 
+LABELS = ("others", "virus")  # of the two probabilities, in this order
 BATCH = 256  # rows a forward pass; every pass has exactly this shape, so that a score depends on its row only
 
 
@@ -55,14 +57,32 @@ def scores(model: MLPClassifier, x: npt.NDArray[np.float32]) -> npt.NDArray[np.f
 
 
 def save_classifier(path: Path, model: MLPClassifier) -> None:
-    """Write the state dict as safetensors (float32), whole or not at all."""
+    """Write the state dict as safetensors (float32), whole or not at all; layer sizes and labels go into the
+    metadata."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_safetensors(path, state)
+    write_safetensors(path, state, {"classifier": json.dumps({"layers": _sizes(model), "labels": LABELS})})
 
 
 def load_classifier(path: Path) -> MLPClassifier:
-    """A classifier in eval mode from safetensors; sizes are read from the weights. Raises `InputError`."""
-    return _from_state(path, read_safetensors(path)[0])
+    """A classifier in eval mode from safetensors. Raises `InputError`, also for layer sizes or labels other
+    than its metadata states or than this program knows."""
+    state, metadata = read_safetensors(path)
+    model = _from_state(path, state)
+    if (stated := metadata.get("classifier")) != (
+        known := json.dumps({"layers": _sizes(model), "labels": LABELS})
+    ):
+        raise InputError(f"{path}: its metadata say {stated}, not {known}; convert the classifier again")
+    return model
+
+
+def convert_classifier(source: Path, target: Path) -> None:
+    """Write a classifier, an original `.pth` or safetensors, as our safetensors. Raises `InputError`."""
+    safe = source.suffix == ".safetensors"
+    save_classifier(target, load_classifier(source) if safe else load_original_classifier(source))
+
+
+def _sizes(model: MLPClassifier) -> list[int]:
+    return [model.input_dim, model.hidden_layer.out_features, model.output_layer.out_features]
 
 
 class _Plain:

@@ -6,6 +6,7 @@ numbers do not depend on what else is installed.
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,9 +17,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from virnucpro.errors import InputError
+from virnucpro.files import atomic
 from virnucpro.models.attention import Packed, attend
 from virnucpro.models.linear import Linear, prepack
-from virnucpro.models.weights import read_config, read_folder
+from virnucpro.models.weights import read_config, read_folder, write_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,16 @@ def _slopes(heads: int) -> list[float]:
 def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DnabertS:
     """Load a folder in the published layout: `config.json`, weights, `tokenizer.json`; ready for inference.
 
-    Raises `InputError` naming what is missing or damaged.
+    Weights stay mapped to their file until each goes to its device and dtype on its own. Raises `InputError`
+    naming what is missing or damaged.
     """
     config = _read_config(folder / "config.json")
     attention = "plain" if device.type == "cpu" else "sdpa"
-    model = DnabertS(config, _read_tokenizer(folder / "tokenizer.json"), attention)
+    tokenizer = _read_tokenizer(folder / "tokenizer.json")
+    with torch.device("meta"):
+        model = DnabertS(config, tokenizer, attention)
     try:
-        model.load_state_dict(_our_layout(read_folder(folder)))
+        model.load_state_dict(_our_layout(read_folder(folder)), assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{folder}: its weights do not fit its config.json ({reason})") from None
@@ -124,6 +129,20 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     if device.type == "cpu" and dtype == torch.float32:
         prepack(model)
     return model
+
+
+def convert_dnabert_s(folder: Path, target: Path) -> None:
+    """Write the new folder `target`: the published layout with the weights as safetensors, no more of them
+    than the embedding takes. Raises `InputError` for a folder that is no DNABERT-S."""
+    load_dnabert_s(folder, torch.device("meta"))  # every weight is there and has its shape
+    state = {
+        published_name(name): value.contiguous() for name, value in _our_layout(read_folder(folder)).items()
+    }
+    with atomic(target) as partial:
+        partial.mkdir(parents=True)
+        for name in ("config.json", "tokenizer.json"):
+            shutil.copyfile(folder / name, partial / name)
+        write_safetensors(partial / "model.safetensors", state, {"format": "pt"})
 
 
 _RENAMED = {

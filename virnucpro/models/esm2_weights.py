@@ -25,7 +25,7 @@ from virnucpro.models.weights import (
 )
 
 _FAIRSEQ_PREFIX = re.compile(r"^(encoder\.sentence_encoder\.|encoder\.)")
-_HEADS = ("lm_head.", "contact_head.")
+_HEADS = ("lm_head.", "contact_head.")  # language model and contacts, in fair-esm's files
 _IN_LAYER = {
     "attention.self.query": "self_attn.q_proj",
     "attention.self.key": "self_attn.k_proj",
@@ -64,7 +64,8 @@ def read_esm2_config(path: Path) -> Esm2Config:
 
 
 def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
-    """Config and state (fair-esm's names) from a fair-esm `.pt`, a Hugging Face folder, or `.safetensors`.
+    """Config and state (fair-esm's names, no heads) from a fair-esm `.pt`, a Hugging Face folder, or
+    `.safetensors`.
 
     Raises `InputError` for what is missing, damaged, or no ESM-2.
     """
@@ -80,15 +81,35 @@ def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
         config = Esm2Config(
             sizes.encoder_layers, sizes.encoder_embed_dim, sizes.encoder_attention_heads, sizes.token_dropout
         )
-        return config, {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
+        state = {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
+        return config, {name: value for name, value in state.items() if not name.startswith(_HEADS)}
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: not a fair-esm ESM-2 checkpoint") from None
 
 
 def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
-    """Write fair-esm's state as safetensors, sizes in the metadata, without the two heads."""
-    kept = {name: value.contiguous() for name, value in state.items() if not name.startswith(_HEADS)}
+    """Write fair-esm's state as safetensors, sizes in the metadata.
+
+    A weight whose values are all half-precision numbers is stored as such: a checkpoint that was published
+    in half precision and a float32 copy of it become the same file.
+    """
+    kept = {name: _smallest(value).contiguous() for name, value in state.items()}
     write_safetensors(path, kept, {"esm2": json.dumps(asdict(config))})
+
+
+def _smallest(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if torch.equal(half.to(value.dtype), value) else value
+
+
+def convert_esm2(source: Path, target: Path) -> None:
+    """Write the ESM-2 in `source`, in any layout, as our safetensors. Raises as `read_esm2`."""
+    write_esm2(target, *read_esm2(source))
+
+
+def fair_esm_download(file: str) -> Path:
+    """Where fair-esm leaves a checkpoint that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / file
 
 
 def rotary_speeds(head_dim: int) -> Tensor:

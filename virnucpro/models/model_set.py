@@ -1,27 +1,24 @@
 """Model sets: one folder with everything a run needs, and a manifest that says what each file must be."""
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from virnucpro.errors import InputError
-from virnucpro.files import atomic
+from virnucpro.models.checksums import file_sha256
 
 MANIFEST = "manifest.json"
 _BUNDLED = Path(__file__).parent.parent / "model_sets"
-_REPAIR = "copy or create the model set again"
-_DNABERT_S_FILES = ("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
 class ModelSet:
     """An opened model set: `window_length` in bases, `esm2` and `classifier` weight files, `dnabert_s` a
-    folder with weights, configuration and tokenizer. The files exist and have the manifest's sizes."""
+    folder with weights, configuration and tokenizer, the `precision`s it may run in, and the numbers in each
+    encoder's embeddings. The files exist and have the manifest's sizes."""
 
     directory: Path
     name: str
@@ -29,13 +26,16 @@ class ModelSet:
     esm2: Path
     dnabert_s: Path
     classifier: Path
+    precision: tuple[str, ...]
+    embedding_sizes: Mapping[str, int]
     manifest: Mapping[str, Any]
 
     @classmethod
     def open(cls, name_or_directory: str | Path) -> Self:
         """Find a set by name (bundled, or under `$VIRNUCPRO_MODELS`) or by folder, and check file sizes.
 
-        Raises `InputError` naming the file that is missing or has another size, or the places looked at.
+        Raises `InputError` naming the file that is missing or has another size, or the command that brings
+        the set.
         """
         directory = _find(str(name_or_directory))
         try:
@@ -47,18 +47,20 @@ class ModelSet:
                 esm2=directory / str(manifest["esm2"]),
                 dnabert_s=directory / str(manifest["dnabert_s"]),
                 classifier=directory / str(manifest["classifier"]),
+                precision=tuple(map(str, manifest["precision"])),
+                embedding_sizes={part: int(size) for part, size in manifest["embedding_sizes"].items()},
                 manifest=manifest,
             )
             expected = {directory / name: int(facts["bytes"]) for name, facts in manifest["files"].items()}
         except FileNotFoundError:
             raise InputError(f"{directory}: no {MANIFEST} in it; this is no model set") from None
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{directory / MANIFEST}: not a model set's manifest ({error!r})") from None
         for path, size in expected.items():
             if not path.is_file():
-                raise InputError(f"{path}: missing from the model set; {_REPAIR}")
+                raise InputError(f"{path}: missing from the model set; {opened._repair}")
             if (found := path.stat().st_size) != size:
-                raise InputError(f"{path}: damaged, {found} bytes instead of {size}; {_REPAIR}")
+                raise InputError(f"{path}: damaged, {found} bytes instead of {size}; {opened._repair}")
         return opened
 
     def sha256(self, path: Path) -> str:
@@ -70,72 +72,31 @@ class ModelSet:
         for name, facts in self.manifest["files"].items():
             path = self.directory / name
             if file_sha256(path) != facts["sha256"]:
-                raise InputError(f"{path}: damaged, its SHA-256 is not the manifest's; {_REPAIR}")
+                raise InputError(f"{path}: damaged, its SHA-256 is not the manifest's; {self._repair}")
+
+    @property
+    def _repair(self) -> str:
+        if self.name in published():
+            return f"virnucpro models fetch {self.name} brings it again"
+        return "copy or create the model set again"
 
 
-def create_model_set(
-    directory: Path,
-    *,
-    name: str,
-    esm2: Path,
-    dnabert_s: Path,
-    classifier: Path,
-    window_length: int,
-    about: Mapping[str, Any] | None = None,
-) -> ModelSet:
-    """Copy the weights into a new model set with its manifest; `about` adds free keys (sources, training).
-
-    Raises `InputError` when `directory` exists or a source is missing.
-    """
-    if directory.exists():
-        raise InputError(f"{directory}: exists already; choose another folder or remove it")
-    sources = {esm2.name: esm2, classifier.name: classifier}
-    sources |= {
-        f"dnabert_s/{file}": dnabert_s / file for file in _DNABERT_S_FILES if (dnabert_s / file).exists()
-    }
-    for source in sources.values():
-        if not source.is_file():
-            raise InputError(f"{source}: no such file")
-    with atomic(directory) as partial:
-        (partial / "dnabert_s").mkdir(parents=True)
-        for target, source in sources.items():
-            shutil.copyfile(source, partial / target)
-        manifest = {
-            "name": name,
-            "window_length": window_length,
-            "esm2": esm2.name,
-            "dnabert_s": "dnabert_s",
-            "classifier": classifier.name,
-            **(about or {}),
-            "files": {
-                target: {"bytes": (partial / target).stat().st_size, "sha256": file_sha256(partial / target)}
-                for target in sorted(sources)
-            },
-        }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        (partial / MANIFEST).write_text(text, encoding="utf-8")
-    return ModelSet.open(directory)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def weights_sha256(path: Path) -> str:
-    """SHA-256 of a weight file; of a folder of them, that of its files' names and sums."""
-    if path.is_file():
-        return file_sha256(path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file")
-    lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(path.iterdir()) if file.is_file()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def published() -> Mapping[str, Any]:
+    """What `virnucpro models fetch` knows, by name: where each part of a set is published."""
+    known: Mapping[str, Any] = json.loads((_BUNDLED / "published.json").read_text(encoding="utf-8"))
+    return known
 
 
 def models_folder() -> Path:
     """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`."""
     return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")
+
+
+def present_sets() -> Iterator[Path]:
+    """Folders of the bundled sets, then those in the models folder."""
+    for place in (_BUNDLED, models_folder()):
+        if place.is_dir():
+            yield from sorted(folder for folder in place.iterdir() if (folder / MANIFEST).is_file())
 
 
 def _find(name: str) -> Path:
@@ -146,8 +107,13 @@ def _find(name: str) -> Path:
         if candidate.is_dir():
             return candidate
     looked = " or ".join(str(candidate) for candidate in candidates)
+    bring = (
+        f"Bring it with: virnucpro models fetch {name}"
+        if name in published()
+        else f"Make it from the weights you have: virnucpro models create {candidates[-1]} "
+        "--esm2 FILE --dnabert-s FOLDER --classifier FILE"
+    )
     raise InputError(
-        f"model set {name!r} not found ({looked}). Make it from the weights you have: "
-        f"virnucpro models create {candidates[-1]} --esm2 FILE --dnabert-s FOLDER --classifier FILE; "
+        f"model set {name!r} not found ({looked}). {bring}; "
         "or use --models mini, the small set that comes with virnucpro"
     )

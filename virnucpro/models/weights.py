@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from virnucpro.errors import InputError
@@ -19,10 +19,18 @@ from virnucpro.files import atomic
 
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors, whole or not at all."""
+    """Write tensors as safetensors, whole or not at all, without a copy of them in memory.
+
+    More than one key in `metadata` would come out in an order that changes from run to run.
+    """
     with atomic(path) as temporary:
-        # Bytes first: the library's own file writer makes files that only their owner can read.
-        temporary.write_bytes(save(state, metadata))
+        temporary.touch()
+        mode = temporary.stat().st_mode  # the library makes files that only their owner can read
+        try:
+            save_file(state, temporary, metadata)
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be written ({error})") from None
+        temporary.chmod(mode)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -54,7 +62,9 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
         if (whole := folder / name).exists():
             return read(whole)
         if (index := folder / f"{name}.index.json").exists():
-            parts = sorted(set(read_config(index).get("weight_map", {}).values()))
+            parts = sorted({str(part) for part in read_config(index).get("weight_map", {}).values()})
+            if any(part != Path(part).name for part in parts):
+                raise InputError(f"{index}: names a file outside its folder")
             return {key: value for part in parts for key, value in read(folder / part).items()}
     raise InputError(f"{folder}: neither {' nor '.join(_FOLDER_LAYOUTS)} is there")
 
@@ -93,7 +103,9 @@ def read_torch(path: Path, allowed: Sequence[Any] = (), mmap: bool = False) -> A
         raise InputError(f"{path}: cannot be read: damaged ({str(error).splitlines()[0]})") from None
 
 
-_FOLDER_LAYOUTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+_FOLDER_LAYOUTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {  # the safe one first
     "model.safetensors": lambda path: read_safetensors(path)[0],
     "pytorch_model.bin": lambda path: read_torch(path, mmap=True),
 }
+# What those files are called, whole or in parts.
+WEIGHT_FILES = tuple(f"{Path(name).stem}*{Path(name).suffix}" for name in _FOLDER_LAYOUTS)

@@ -7,7 +7,9 @@ from typing import Any
 from virnucpro.embedding.device import choose, first_gpus
 from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.errors import InputError
-from virnucpro.models.model_set import models_folder, weights_sha256
+from virnucpro.models.checksums import weights_sha256
+from virnucpro.models.esm2_weights import fair_esm_download
+from virnucpro.models.model_set import models_folder
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 
@@ -42,8 +44,7 @@ def run_multi_gpu_inference(
 
 
 def _find_weights(name: str) -> Path:
-    downloads = Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
-    candidates = [folder / f"{name}.pt" for folder in (models_folder(), downloads)]
+    candidates = [models_folder() / f"{name}.pt", fair_esm_download(f"{name}.pt")]
     for candidate in candidates:
         if candidate.exists():
             return candidate

@@ -24,7 +24,8 @@ from virnucpro.embedding.per_file import embed_per_file
 from virnucpro.embedding.ranks import check
 from virnucpro.errors import InputError
 from virnucpro.files import atomic, file_number, sample_name
-from virnucpro.models.model_set import ModelSet, file_sha256
+from virnucpro.models.checksums import file_sha256
+from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
 
@@ -68,6 +69,7 @@ def run_prediction(
     sample = sample_name(input_file)
     architecture = "v2.0" if use_v2_architecture else "v1.0"
     config = runtime_config or RuntimeConfig(threads=threads)
+    choose(options.device, options.precision, allowed=models.precision)  # before any work
     models.verify()
     work = output_dir / f".{sample}.unfinished" / _run_key(input_file, models, options, architecture)
     _check_output(output_dir, work.parent, may_exist=resume or force)
@@ -126,7 +128,7 @@ def _embed_nucleotides(
     work: Path, models: ModelSet, options: Options, gpus: Sequence[str | None], threads: int
 ) -> list[Path]:
     fastas, todo = _files_to_do(work / "nucleotide", "DNABERT_S")
-    compute = choose(options.device, options.precision)
+    compute = choose(options.device, options.precision, allowed=models.precision)
     log.info("DNABERT-S v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
     embed_per_file(
         embed_nucleotide_files, models.dnabert_s, todo, work / "nucleotide", compute,
@@ -140,7 +142,7 @@ def _embed_proteins_v1(
 ) -> list[Path]:
     fastas, todo = _files_to_do(work / "protein", "ESM")
     todo = fastas if config.force_restart else todo
-    compute = choose(options.device, options.precision)
+    compute = choose(options.device, options.precision, allowed=models.precision)
     log.info("ESM-2 v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
     embed_per_file(
         embed_protein_files, models.esm2, todo, work / "protein", compute,
@@ -158,7 +160,7 @@ def _embed_proteins_v2(
     features: Sequence[Path],
 ) -> list[Path]:
     fastas, _ = _files_to_do(work / "protein", "ESM")
-    compute = choose(options.device, options.precision, half_on_gpu=True)
+    compute = choose(options.device, options.precision, half_on_gpu=True, allowed=models.precision)
     model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute, options.attention)
     embeddings = work / "embeddings.h5"
     facts, failures = embed_proteins({embeddings: fastas}, model, gpus, config, work)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from virnucpro import __version__
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+from virnucpro.models.assemble import assemble_model_set
+from virnucpro.models.checksums import file_sha256
 from virnucpro.models.classifier import MLPClassifier, save_classifier, scores
-from virnucpro.models.model_set import ModelSet, create_model_set, file_sha256
+from virnucpro.models.model_set import ModelSet
 from virnucpro.training.card import model_card
 from virnucpro.training.data import (
     LABELS,
@@ -97,7 +99,7 @@ def train_model_set(
             "classifier_epochs": [asdict(epoch) for epoch in history],
             "test": [asdict(row) for row in rows],
         }
-        create_model_set(
+        assemble_model_set(
             made,
             name=output.name,
             esm2=encoders.esm2_file,

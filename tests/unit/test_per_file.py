@@ -1,0 +1,94 @@
+"""v1.0's way, a file at a time: names, batches, and what the record says, on one device and on several."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from virnucpro.embedding import plan
+from virnucpro.embedding.device import Compute, choose
+from virnucpro.embedding.dnabert import embed_nucleotide_files
+from virnucpro.embedding.per_file import embed_per_file
+from virnucpro.errors import InputError
+from virnucpro.models.attention import Packed
+from virnucpro.models.dnabert_s import DnabertS
+from virnucpro.models.model_set import ModelSet
+
+CPU = Compute("cpu", "fp32")
+
+
+def write_frames(folder: Path, counts: list[int]) -> list[Path]:
+    folder.mkdir()
+    fastas = [folder / f"output_{number}.fa" for number in range(1, len(counts) + 1)]
+    for fasta, count in zip(fastas, counts, strict=True):
+        fasta.write_text("".join(f">{fasta.stem}_{n}F1\n{'ACGTTGCA' * (n % 60 + 1)}\n" for n in range(count)))
+    return fastas
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_p37_files_have_one_name_however_many_ranks_made_them(
+    model_set: ModelSet, tmp_path: Path, ranks: int
+) -> None:
+    fastas = write_frames(tmp_path / "nucleotide", [3, 2, 0])
+    embed_per_file(
+        embed_nucleotide_files, model_set.dnabert_s, fastas, tmp_path, CPU,
+        gpus=[None] * ranks, threads=2, logs=tmp_path / "logs",
+    )  # fmt: skip
+    made = sorted(path.name for path in tmp_path.glob("*.pt"))
+    assert made == [f"output_{n}_DNABERT_S.pt" for n in (1, 2, 3)]
+    content = torch.load(tmp_path / "output_1_DNABERT_S.pt", weights_only=True)
+    assert content["nucleotide"] == [entry["label"] for entry in content["data"]]
+    assert content["nucleotide"] == [f"output_1_{n}F1" for n in range(3)]
+
+
+def test_p39_a_budget_counts_tokens_not_sequences(
+    model_set: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference gave one option two units. Here a batch is as full as its tokens allow, and one of short
+    sequences holds many more of them."""
+    (fasta,) = write_frames(tmp_path / "nucleotide", [400])
+    seen: list[Packed] = []
+    forward = DnabertS.forward
+
+    def watched(self: DnabertS, batch: Packed) -> torch.Tensor:
+        seen.append(batch)
+        return forward(self, batch)
+
+    monkeypatch.setattr(DnabertS, "forward", watched)
+    embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path, CPU)
+    facts = json.loads((tmp_path / "output_1_DNABERT_S.json").read_text())
+    assert facts["token_budget"] == plan.CPU_TOKEN_BUDGET
+    tokens, counts = [len(batch.tokens) for batch in seen], [batch.count for batch in seen]
+    assert sum(counts) == facts["sequences"] == 400 and sum(tokens) == facts["tokens"]
+    assert all(0.95 * plan.CPU_TOKEN_BUDGET < n <= plan.CPU_TOKEN_BUDGET for n in tokens[:-1])
+    assert counts[:-1] == sorted(counts[:-1]) and counts[-2] > 2 * counts[0]
+
+
+def test_half_precision_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNABERT-S stays in float32 on a GPU unless a precision is named; ESM-2 v2.0 does not."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose("auto", "auto") == Compute("cuda", "fp32")
+    assert choose("auto", "fp16") == Compute("cuda", "fp16")
+    assert choose("auto", "auto", half_on_gpu=True) == Compute("cuda", "fp16")
+    assert choose("auto", "auto", half_on_gpu=True, allowed=["fp32"]) == Compute("cuda", "fp32")
+
+
+def test_a_model_set_says_what_precision_it_allows() -> None:
+    with pytest.raises(InputError, match="--precision bf16: this model set allows fp32, fp16"):
+        choose("cpu", "bf16", allowed=["fp32", "fp16"])
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision_of_dnabert_s_is_near(model_set: ModelSet, tmp_path: Path, dtype: str) -> None:
+    """P15: mask, bias and query of one dtype, in batches of mixed lengths."""
+    (fasta,) = write_frames(tmp_path / "nucleotide", [70])
+    vectors = []
+    for name in ("fp32", dtype):
+        (tmp_path / name).mkdir()
+        embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path / name, Compute("cpu", name))
+        content = torch.load(tmp_path / name / "output_1_DNABERT_S.pt", weights_only=True)
+        vectors.append(np.array([entry["mean_representation"] for entry in content["data"]]))
+    distance = np.linalg.norm(vectors[0] - vectors[1], axis=1) / np.linalg.norm(vectors[0], axis=1)
+    assert 0 < distance.max() < {"fp16": 5e-3, "bf16": 4e-2}[dtype]
