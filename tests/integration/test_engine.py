@@ -1,21 +1,26 @@
 """The v2.0 engine with real ranks: shards, resume, failures, and what it gives to v1.0's files."""
 
+import logging
 import os
 import random
 import signal
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from virnucpro.embedding import engine
 from virnucpro.embedding import ranks as ranks_module
 from virnucpro.embedding.device import Compute, first_gpus, select_gpus
 from virnucpro.embedding.engine import Esm2, embed_proteins
-from virnucpro.embedding.h5_to_pt import h5_to_pt
+from virnucpro.embedding.h5_to_pt import h5_to_pt, save_esm_pt
 from virnucpro.embedding.index import build_index
 from virnucpro.embedding.plan import embed
 from virnucpro.embedding.ranks import Rank, check, run_ranks
@@ -52,7 +57,7 @@ def esm2(fair_esm: Path) -> Esm2:
 
 @pytest.mark.parametrize(("number", "world_size"), [(40, 1), (40, 2), (2, 3), (1, 2), (0, 2)])
 def test_every_row_belongs_to_its_id(fair_esm: Path, tmp_path: Path, number: int, world_size: int) -> None:
-    """P29, P45: any number of sequences on any number of ranks; ids and rows in input order."""
+    """P27, P29, P45: any number of sequences on any number of ranks; ids and rows in input order."""
     proteins = write_proteins(tmp_path / "in" / "output_1.fa", number)
     config = {"model_type": "esm2", "model_name": "tiny", "weights": fair_esm, "device": "cpu"}
     output, failed = run_multi_gpu_inference(
@@ -109,7 +114,7 @@ def test_wrapped_fasta_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Path) -> None:
-    """P23 to P26 in small: a rerun takes what the first saved, with any world size; rows keep their ids."""
+    """P23 to P26, P34: a rerun takes what the first saved, with any world size; rows keep their ids."""
     proteins = write_proteins(tmp_path / "output_1.fa", 30)
     files = [tmp_path / "output_1.fa"]
     keep = RuntimeConfig(enable_checkpointing=True, checkpoint_dir=tmp_path / "kept", token_budget=200)
@@ -141,6 +146,65 @@ def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Pat
     again = RuntimeConfig(True, tmp_path / "kept", force_restart=True, token_budget=200)
     facts, _ = embed_proteins({tmp_path / "three.h5": files}, esm2, [None], again, tmp_path)
     assert facts.tokens == tokens
+
+
+@given(st.data(), st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
+def test_a_resumed_plan_is_what_is_missing(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    proteins: int,
+    world_size: int,
+    resumed_world_size: int,
+) -> None:
+    """P24, P25, P28, P34: nothing saved is done again, nothing missing is left out, whatever was saved and
+    however many ranks go on."""
+    folder = tmp_path_factory.mktemp("resumed")
+    lengths = data.draw(st.lists(st.integers(1, 90), min_size=proteins, max_size=proteins))
+    (folder / "output_1.fa").write_text(
+        "".join(f">p{n}\n{'MK' * n}{'L' * tail}\n" for n, tail in enumerate(lengths))
+    )
+    index = build_index([[folder / "output_1.fa"]])
+    tokens = index.spans["letters"].astype(np.int64) + 2
+    batches = engine._saved_plan(folder, tokens, 300, world_size)
+    done = data.draw(st.lists(st.integers(0, proteins - 1), unique=True))
+    again = engine._saved_plan(folder, tokens, 300, resumed_world_size)
+    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in batches], "the batches stay"
+    todo = engine._save_todo(folder, index, again, np.array(done, dtype=np.int64), tokens, resumed_world_size)
+    left, rank_of = np.load(folder / "order.npy").tolist(), np.load(folder / "rank_of.npy")
+    assert sorted(left + done) == list(range(proteins))
+    assert todo.tokens == tokens[left].sum()
+    assert len(rank_of) == todo.batches == len(np.load(folder / "ends.npy"))
+    assert set(rank_of.tolist()) <= set(range(resumed_world_size))
+
+
+def test_the_run_reports_what_it_did(esm2: Esm2, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """P44, P48: tokens, batches and how full they are of the budget that was used; every rank has a log."""
+    proteins = ["M" * length for length in (98, 48, 47, 30)]  # 100, 50 + 49, 32 tokens
+    lines = [f">{n}\n{protein}\n" for n, protein in enumerate([*proteins, proteins[0]])]
+    (tmp_path / "output_1.fa").write_text("".join(lines))
+    with caplog.at_level(logging.INFO):
+        facts, failures = embed_proteins(
+            {tmp_path / "e.h5": [tmp_path / "output_1.fa"]},
+            esm2,
+            [None],
+            RuntimeConfig(token_budget=100),
+            tmp_path,
+        )
+    assert not failures
+    assert (facts.sequences, facts.unique_sequences, facts.tokens, facts.batches) == (5, 4, 231, 3)
+    assert (facts.token_budget, facts.attention, facts.device_name) == (100, "plain", "CPU")
+    assert 0 < facts.compute_seconds < facts.seconds
+    assert "batches 77 % full" in caplog.text  # 231 of 3 x 100
+    assert f"{231 / facts.compute_seconds:.0f} tokens a second" in caplog.text
+    log = (tmp_path / "logs" / "rank_0.log").read_text()
+    assert "3 batches" in log and "plain attention, up to 100 tokens a batch" in log and "done in" in log
+
+
+@pytest.mark.parametrize("wrong", [{"token_budget": 0}, {"token_budget": -5}, {"threads": 0}])
+def test_a_configuration_that_cannot_run_is_refused_at_once(wrong: dict[str, int]) -> None:
+    """P46: not by a rank, minutes later."""
+    with pytest.raises(InputError, match="at least 1"):
+        RuntimeConfig(**wrong)
 
 
 class _stop_ranks_at_first_rows:
@@ -334,6 +398,15 @@ def test_h5_to_pt_refuses_a_file_it_knows_half_of(tmp_path: Path) -> None:
         h5_to_pt(tmp_path / "e.h5", tmp_path, features)
     with pytest.raises(InputError, match="holds no id"):
         h5_to_pt(tmp_path / "e.h5", tmp_path, features[1:2])
+
+
+def test_vectors_lie_outside_the_pickle(golden: Path, tmp_path: Path) -> None:
+    """P40: a pickle of this protocol ends at 4 GiB; a file of vectors does not."""
+    vectors = torch.randn(50, 2560)
+    save_esm_pt(tmp_path / "output_1_ESM.pt", [f"p{n}" for n in range(50)], vectors)
+    with zipfile.ZipFile(tmp_path / "output_1_ESM.pt") as archive:
+        sizes = {Path(entry.filename).name: entry.file_size for entry in archive.infolist()}
+    assert sizes["data.pkl"] < 20_000 < vectors.nbytes <= sum(sizes.values())
 
 
 def test_a_gpu_that_is_not_there_is_an_error(fair_esm: Path, tmp_path: Path) -> None:

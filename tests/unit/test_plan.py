@@ -18,7 +18,7 @@ BUDGETS = st.integers(1, 5000)
 def test_every_row_is_planned_once_within_the_budget(
     tokens: np.ndarray, budget: int, world_size: int
 ) -> None:
-    """P25, P29: no row lost, none twice, for any number of ranks and of sequences."""
+    """P25, P27 to P29: no row lost, none twice, no empty batch, for any number of ranks and sequences."""
     batches = plan(tokens, budget, world_size)
     assert sorted(np.concatenate([*batches, np.empty(0, int)]).tolist()) == list(range(len(tokens)))
     assert all(len(batch) for batch in batches)
