@@ -1,13 +1,16 @@
 """The v2.0 engine with real ranks: shards, resume, failures, and what it gives to v1.0's files."""
 
+import fcntl
 import logging
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -146,6 +149,28 @@ def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Pat
     again = RuntimeConfig(True, tmp_path / "kept", force_restart=True, token_budget=200)
     facts, _ = embed_proteins({tmp_path / "three.h5": files}, esm2, [None], again, tmp_path)
     assert facts.tokens == tokens
+
+
+def test_two_runs_do_not_share_shards(esm2: Esm2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is told so at once; one that comes as the first takes its folder away makes it anew."""
+    write_proteins(tmp_path / "output_1.fa", 3)
+    keep = RuntimeConfig(enable_checkpointing=True, checkpoint_dir=tmp_path / "kept")
+    index = build_index([[tmp_path / "output_1.fa"]])
+    with engine._shard_folder(index, esm2, keep, tmp_path), pytest.raises(InputError, match="another run"):
+        embed_proteins({tmp_path / "e.h5": index.files}, esm2, [None], keep, tmp_path)
+
+    real = fcntl.flock
+
+    def too_late(lock: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        shutil.rmtree(tmp_path / "kept")
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with engine._shard_folder(index, esm2, keep, tmp_path) as folder:
+        assert (folder / "lock").exists()
+        with pytest.raises(InputError, match="another run"):
+            engine._locked(folder)
 
 
 @given(st.data(), st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))

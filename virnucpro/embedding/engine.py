@@ -3,12 +3,14 @@
 import fcntl
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -143,22 +145,32 @@ def _shard_folder(index: Index, model: Esm2, config: RuntimeConfig, work: Path) 
     them, and locked, so that no other run writes there."""
     key = f"{index.content}-{model.sha256[:16]}-{model.compute.precision}-{model.attention}"
     folder = (config.checkpoint_dir or work / "shards") / key
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another run is at work here; wait for it to end, or stop it"
-            ) from None
+    with _locked(folder):
         if config.force_restart or not config.enable_checkpointing:
             for path in folder.iterdir():
                 if path.name != "lock":
                     path.unlink()
         yield folder
+
+
+def _locked(folder: Path) -> TextIO:
+    """The folder's lock, held until it is closed. Raises `InputError` where another run holds it."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise InputError(
+                f"{folder}: another run is at work here; wait for it to end, or stop it"
+            ) from None
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # a run that has just ended took the folder away
 
 
 def _saved_plan(folder: Path, tokens: Rows, budget: int, world_size: int) -> list[Rows]:
