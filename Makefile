@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint container lock clean
+.PHONY: help setup demo test lint bench container lock clean
 
 # Relative on purpose: a checkout whose path holds spaces works too.
 venv := .venv/bin
@@ -31,6 +31,10 @@ test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
 	else \
 	    echo "NOTE: nf-test is not on the PATH: the module tests (modules/*/tests) were NOT run."; \
 	fi
+
+bench: setup ## measure ESM-2 beside its peers on this machine (other questions: benchmarks/*.py)
+	$(venv)/python -m uv pip install --quiet --python $(venv)/python --requirements requirements-bench.lock
+	$(venv)/python -W ignore -m benchmarks.speed
 
 container: ## build the image with podman or docker (engine=docker chooses, CONTAINER_BUILD_FLAGS adds flags)
 	@test -n "$(engine)" || { echo "Error: neither podman nor docker is on the PATH" >&2; exit 1; }
