@@ -180,8 +180,8 @@ def _load(model: torch.nn.Module, theirs: dict[str, torch.Tensor], weights: Path
     """Load by name; rotary speeds as the checkpoint has them, where the model would form its own."""
     kept = {name: theirs[name] for name in model.state_dict() if name in theirs}
     missing = model.load_state_dict(kept, strict=False).missing_keys
-    unused = ("inv_freq", "position_embeddings.weight")
-    assert not [name for name in missing if not name.endswith(unused)], missing
+    unused = ("contact_head", "embeddings.position_embeddings")
+    assert not [n for n in missing if not n.startswith(unused) and not n.endswith("inv_freq")], missing
     speeds = read_esm2(weights)[1]["layers.0.self_attn.rot_emb.inv_freq"].float()
     for name, buffer in model.named_buffers():
         if name.endswith("inv_freq"):
