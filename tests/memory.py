@@ -63,13 +63,18 @@ def map_and_tell(
     paths: Sequence[Path], all_ready: Barrier, tell: "Queue[list[tuple[float, int, int]]]"
 ) -> None:
     """For each layout, while every rank holds it: (sum of the weights, bytes of its own, its share of the
-    bytes that all hold)."""
+    bytes that all hold). Each is read once before, so that what the libraries load is not counted."""
     torch.set_num_threads(1)
+
+    def read(path: Path) -> tuple[float, dict[str, torch.Tensor]]:
+        state = read_esm2(path)[1]
+        return sum(value.sum(dtype=torch.float64).item() for value in state.values()), state
+
     facts = []
     for path in paths:
+        read(path)
         before = resident("Anon")
-        state = read_esm2(path)[1]
-        total = sum(float(value.double().sum()) for value in state.values())
+        total, state = read(path)
         all_ready.wait(120)
         maps = Path("/proc/self/smaps").read_text().split("VmFlags")
         share = sum(int(text.partition("\nPss:")[2].split()[0]) for text in maps if str(path) in text)

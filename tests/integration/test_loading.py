@@ -125,8 +125,9 @@ def test_half_precision_takes_no_float32_copy(
 
 
 @pytest.mark.parametrize("layouts", ["t6_8M"], indirect=True)
-def test_eight_ranks_share_the_pages(layouts: dict[str, Path]) -> None:
+def test_eight_ranks_share_the_pages(layouts: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """P32: they also read it at once, and all read the same."""
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # freed blocks go back at once
     context = multiprocessing.get_context("spawn")
     ready, told = context.Barrier(RANKS), context.Queue()
     arguments = (list(layouts.values()), ready, told)

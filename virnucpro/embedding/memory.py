@@ -1,5 +1,6 @@
 """How many tokens fit into the memory that is really free: measured by one small batch, not guessed."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def tokens_that_fit(model: ESM2, device: torch.device, ranks_here: int) -> int:
     On a GPU of its free memory; on CPU of this rank's part of what the machine, or the control group that it
     is shut into, has left. `NO_LIMIT` when the batch leaves no trace, or the system does not say.
     """
-    if device.type == "cpu" and not (_PROC / "self" / "status").exists():
+    if device.type == "cpu" and not os.access(_PROC / "self" / "clear_refs", os.W_OK):
         return NO_LIMIT
     tokens, lengths = model.tokenize_flat([_PROTEIN] * (_PROBE_TOKENS // (len(_PROTEIN) + 2)))
     batch = Packed.of_flat(tokens, lengths).to(device)
