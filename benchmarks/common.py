@@ -112,8 +112,12 @@ def ratio(base: Seconds, other: Seconds, which: int = 0) -> tuple[float, float, 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Rows as Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return "\n".join(line(cells) for cells in (header, ["---"] * len(header), *rows))
+
+
+def line(cells: Sequence[object]) -> str:
+    """A row of such a table."""
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def worst_distance(found: np.ndarray, truth: np.ndarray) -> float:

@@ -12,7 +12,7 @@ The last column is the worst relative L2 distance of an embedding to fair-esm's 
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from benchmarks.common import (
     Seconds,
     attention_flops,
     interleaved,
+    line,
     machine,
     product_flops,
     random_proteins,
@@ -60,14 +61,16 @@ def main() -> None:
     print(f"{machine()}; {compute.precision}, {options.threads} threads, {options.rounds} rounds")
     if on_gpu:
         print(f"products measured at {_measured_peak():.0f} TFLOP/s; data sheet {_data_sheet() or 'unknown'}")
-    print()
+    inputs = GPU_INPUTS if on_gpu else CPU_INPUTS
+    print("\n" + table(["shape", "engine", *inputs, "distance"], []), flush=True)
     for shape in shapes:
-        rows = _shape(shape, compute, options.rounds)
-        print(table([shape, *(GPU_INPUTS if on_gpu else CPU_INPUTS), "distance"], rows), "\n", flush=True)
+        for row in _shape(shape, compute, inputs, options.rounds):
+            print(line([shape, *row]), flush=True)
 
 
-def _shape(shape: str, compute: Compute, rounds: int) -> list[list[str]]:
-    inputs = GPU_INPUTS if compute.device == "cuda" else CPU_INPUTS
+def _shape(
+    shape: str, compute: Compute, inputs: Mapping[str, tuple[int, int, int]], rounds: int
+) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         half = torch.float16 if compute.precision == "fp16" else torch.float32
         weights = write_checkpoint(Path(folder) / "esm2.pt", shape, half)
