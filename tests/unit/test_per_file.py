@@ -10,6 +10,7 @@ import torch
 from virnucpro.embedding.device import Compute, choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
 from virnucpro.embedding.per_file import embed_per_file
+from virnucpro.embedding.plan import default_budget
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed
 from virnucpro.models.dnabert_s import DnabertS
@@ -58,7 +59,9 @@ def test_p39_a_budget_counts_tokens_not_sequences(
     monkeypatch.setattr(DnabertS, "forward", watched)
     embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path, CPU)
     facts = json.loads((tmp_path / "output_1_DNABERT_S.json").read_text())
-    budget = facts["token_budget"]
+    config = json.loads((model_set.dnabert_s / "config.json").read_text())
+    budget = default_budget(CPU.torch_device, config["hidden_size"])
+    assert facts["token_budget"] == budget
     tokens, counts = [len(batch.tokens) for batch in seen], [batch.count for batch in seen]
     assert sum(counts) == facts["sequences"] == 400 and sum(tokens) == facts["tokens"]
     assert all(0.95 * budget < n <= budget for n in tokens[:-1])
