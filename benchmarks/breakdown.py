@@ -1,10 +1,10 @@
 """Where the time of a forward pass goes, and how near its matrix products are to the machine's best.
 
-    python -m benchmarks.breakdown [--device cpu] [--shape t30_150M] [--length 117] [--rounds 5]
+    python -m benchmarks.breakdown [--device cpu] [--shape t30_150M] [--length 117] [--tokens N] [--rounds 5]
 
-One full batch of proteins of one length. `share` is the part of the pass; products are also given as a share
-of the best rate at which this machine does products of the same four sizes alone (the faster of torch's
-and the prepacked ones), measured in turns with the passes.
+One batch of proteins of one length, as full as `--tokens` (default: the plan's budget) allows. `share` is the
+part of the pass; products are also given as a share of the best rate at which this machine does products of
+the same four sizes alone (the faster of torch's and the prepacked ones), measured in turns with the passes.
 """
 
 import argparse
@@ -54,13 +54,15 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if on_gpu else "cpu")
     parser.add_argument("--shape", choices=SHAPES, default="t36_3B" if on_gpu else "t30_150M")
     parser.add_argument("--length", type=int, default=117)
+    parser.add_argument("--tokens", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     compute = Compute(options.device, "fp16" if options.device == "cuda" else "fp32")
     with tempfile.TemporaryDirectory() as name:
         weights = write_checkpoint(Path(name) / "esm2.pt", options.shape, compute.dtype)
         model = load_esm2(weights, compute.torch_device, compute.dtype)
-    sequences = default_budget(compute.torch_device, model.dim) // (options.length + 2)
+    budget = options.tokens or default_budget(compute.torch_device, model.dim)
+    sequences = budget // (options.length + 2)
     proteins = random_proteins(sequences, options.length, options.length)
     flat = model.tokenize_flat([protein.encode() for protein in proteins])
     batch = Packed.of_flat(*flat).to(compute.torch_device)
