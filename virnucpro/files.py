@@ -1,50 +1,52 @@
-"""File habits shared by every step: whole files or none, one rule for names."""
+"""File habits shared by every step: whole files or none, one rule for names, nothing removed but our own.
 
+A folder is ours when it carries our mark, a file `.virnucpro` that says what the folder is. What is still
+being made has a name that ends in `.virnucpro-partial`. Nothing else is ever removed or replaced.
+"""
+
+import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from virnucpro.errors import InputError
 
+MARK = ".virnucpro"
+RESULTS, UNFINISHED, SHARDS = "results", "unfinished work", "shards of ESM-2"  # what marks say
+_PARTIAL = ".virnucpro-partial"
 _FASTA_SUFFIX = re.compile(r"\.(fa|fasta|fna|fas)(\.gz)?$", re.IGNORECASE)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it on success, remove it on any failure.
-
-    Works for a file and for a folder. Raises `InputError` when the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)  # a killed process may have left it
-        yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except PermissionError as error:
-        raise InputError(f"{error.filename}: cannot be written; choose another output folder") from error
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+_LONGEST_NAME = 200  # of 255 bytes: `.<sample>_identified_nucleotide.fa.virnucpro-partial` must fit
+_UNFIT = re.compile(
+    r"^[-#]|[\0-\x1f\x7f$*?]|\s$"
+)  # what Nextflow's staging cannot hold, or a shell takes for more
+_TAKEN = ("", "pipeline_info", "report.html", "summary.tsv")
 
 
 def sample_name(path: Path) -> str:
     """The file's name without `.fa(sta)(.gz)`; characters a shell could trip over become `_`.
 
+    The rule of functions/samples.nf as well. Raises `InputError` for a name that no sample, and so no folder
+    of the output, can have.
+
     >>> sample_name(Path("reads/run 7.fasta.gz"))
     'run_7'
     """
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", _FASTA_SUFFIX.sub("", path.name))
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", _FASTA_SUFFIX.sub("", path.name))
+    if _UNFIT.search(path.name):
+        shown = path.name.encode("unicode_escape").decode()
+        why = "a file name must not begin with - or #, end with a blank, or hold $ * ? or control characters"
+        raise InputError(f"{shown!r}: {why}; rename the file, or link to it under another name")
+    if name in _TAKEN or name.startswith("."):
+        raise InputError(f"{path}: {name!r} cannot name a sample; rename the file")
+    if len(name) > _LONGEST_NAME:
+        raise InputError(
+            f"{path}: its sample name has {len(name)} characters, more than {_LONGEST_NAME}; rename the file"
+        )
+    return name
 
 
 def file_number(path: Path) -> int:
@@ -57,3 +59,105 @@ def file_number(path: Path) -> int:
     if not found:
         raise InputError(f"{path}: a name like output_1… is needed, to know which files belong together")
     return int(found.group(1))
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success sync it and rename it, on any failure remove it.
+
+    Works for a file, which replaces one that is there, and for a folder, which replaces none. Raises
+    `InputError` when the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}{_PARTIAL}")
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_partial(temporary)  # a killed process may have left it
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: cannot be written; choose another output folder") from error
+    finally:
+        _remove_partial(temporary)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in an `OSError` that comes without a file's name, as from a full disk, that it was `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def claim(folder: Path, what: str, **facts: Any) -> None:
+    """Make the folder, or take one that is empty, and mark it as ours: `what` it is, and `facts` of it.
+
+    Raises `InputError` for a folder that holds something and is not ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if mark(folder).get("virnucpro") != what and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds files that are not virnucpro's; choose another folder")
+    set_mark(folder, what, **facts)
+
+
+def set_mark(folder: Path, what: str, **facts: Any) -> None:
+    """Mark a folder that is known to be ours."""
+    with atomic(folder / MARK) as temporary:
+        temporary.write_text(json.dumps({"virnucpro": what, **facts}) + "\n", encoding="utf-8")
+
+
+def mark(folder: Path) -> dict[str, Any]:
+    """What the folder's mark says; nothing for a folder without one, for a link, and for a damaged mark."""
+    if folder.is_symlink():
+        return {}
+    try:
+        said = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def remove_own(folder: Path, what: str) -> None:
+    """Remove a folder that is marked as `what`; its mark goes last, so that what a kill leaves is still ours.
+
+    Raises `InputError` for any other folder.
+    """
+    if mark(folder).get("virnucpro") != what:
+        raise InputError(f"{folder}: is not marked as virnucpro's ({what}), so it stays; remove it yourself")
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+    (folder / MARK).unlink()
+    folder.rmdir()
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the folder and those inside it as far as they are empty."""
+    for inner, _, _ in os.walk(folder, topdown=False):
+        if not any(Path(inner).iterdir()):
+            Path(inner).rmdir()
+
+
+def _remove_partial(path: Path) -> None:
+    assert path.name.endswith(_PARTIAL), "only what is being made"
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """See that the content is on the disk before the name is; else a crash leaves a name without content."""
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -29,8 +29,22 @@ def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, 
         try:
             save_file(state, temporary, metadata)
         except SafetensorError as error:
+            if found := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(found[1]), str(error), str(path)) from None
             raise InputError(f"{path}: cannot be written ({error})") from None
         temporary.chmod(mode)
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """`torch.save`, whole or not at all. Raises `OSError` naming the file where the disk takes no more; by
+    itself torch hides that behind a `RuntimeError` about positions."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
