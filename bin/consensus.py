@@ -21,7 +21,8 @@ FILE = click.Path(path_type=Path)
 def consensus(
     sample: str, min_score: float | None, fasta: Path, records: Path, layout: Path, results: Path
 ) -> None:
-    call_sample(sample, fasta, records, layout, results, Path(), min_score)
+    summary = call_sample(sample, fasta, records, layout, results, Path(), min_score)
+    summary.write(Path(f"{sample}_summary.json"))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from virnucpro.calling.consensus import CONTIGS, HIGHEST, WINDOWS, consensus
 from virnucpro.calling.rollup import RollUp
 from virnucpro.calling.summary import BINS, Summary
 from virnucpro.errors import InputError
-from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS
-from virnucpro.sequences.fasta import read_fasta
+from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, SEAL_COLUMN, Seal
+from virnucpro.sequences.fasta import Record, read_fasta
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
@@ -57,7 +57,7 @@ class Files:
 
 def write(folder: Path, items: list[Item]) -> Files:
     files = Files(*(folder / name for name in ("in.fa", "r.tsv", "l.tsv", "results.txt", "out")))
-    fasta, records, layout = [], ["\t".join(RECORD_COLUMNS)], ["\t".join(LAYOUT_COLUMNS)]
+    fasta, records, layout = [], ["\t".join([*RECORD_COLUMNS, SEAL_COLUMN])], ["\t".join(LAYOUT_COLUMNS)]
     results = ["Sequence_ID\tPrediction\tscore1\tscore2"]
     for number, item in enumerate(items, 1):
         fasta += [f">{item.header}", item.sequence]
@@ -70,13 +70,15 @@ def write(folder: Path, items: list[Item]) -> Files:
             str(len(item.windows)),
             str(item.scored),
         ]
-        records.append("\t".join(counts))
+        seal = Seal(Record(number, item.id, item.header, item.sequence))
         for k, window in enumerate(item.windows, 1):
             place = [str(number), item.id, str(k), str(window.start), str(window.end)]
             layout.append("\t".join([*place, ",".join(window.scores)]))
+            seal.add(layout[-1])
             for frame, (others, virus) in window.scores.items():
                 label = "virus" if float(virus) > float(others) else "others"
                 results.append(f"{item.id}_chunk_{k}{frame}\t{label}\t{others}\t{virus}")
+        records.append("\t".join([*counts, seal.close(counts)]))
     for path, lines in [
         (files.fasta, fasta),
         (files.records, records),
@@ -199,7 +201,7 @@ def test_min_score_cuts_windows_and_records_and_leaves_the_v1_file(tmp_path: Pat
     plain, cut = write(tmp_path, items), write(tmp_path, items)
     cut.out = tmp_path / "cut"
     run(plain)
-    run(cut, min_score=0.9)
+    assert run(cut, min_score=0.9).min_score == 0.9
     name = "prediction_results_highestscore.csv"
     assert (plain.out / name).read_bytes() == (cut.out / name).read_bytes()
     assert [row["call"] for row in table(plain.out / "s_contigs.tsv")] == ["virus"] * 3
@@ -207,7 +209,6 @@ def test_min_score_cuts_windows_and_records_and_leaves_the_v1_file(tmp_path: Pat
     # a: one of two windows still passes, but the mean does not; b: 0.9 itself passes.
     assert [row["call"] for row in table(cut.out / "s_contigs.tsv")] == ["others", "virus", "others"]
     assert [record.id for record in read_fasta(cut.out / "s_viral.fa")] == ["b"]
-    assert json.loads((cut.out / "s_summary.json").read_text())["min_score"] == 0.9
 
 
 def test_ids_are_given_back_untouched(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_p47_mode_follows_the_umask(tmp_path: Path) -> None:
     produced = sorted(files.out.iterdir())
     assert [path.name for path in produced] == [
         "prediction_results_highestscore.csv",
-        *("s_contigs.tsv", "s_mqc.json", "s_summary.json", "s_viral.fa", "s_windows.tsv"),
+        *("s_contigs.tsv", "s_mqc.json", "s_viral.fa", "s_windows.tsv"),
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in produced} == {0o644}
 
@@ -296,6 +297,9 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+CHANGED = r"r\.tsv, line 2: record 1 \(a\) or its windows are not those that were scored"
+
+
 def test_files_that_do_not_line_up_stop_and_write_nothing(tmp_path: Path) -> None:
     items = [
         one({"F1": ("0.1", "0.9"), "R1": ("0.2", "0.8")}, {"F2": ("0.3", "0.7")}),
@@ -313,8 +317,13 @@ def test_files_that_do_not_line_up_stop_and_write_nothing(tmp_path: Path) -> Non
         (lambda f: edit(f.fasta, ">b\nACGT", ">b\nACG"), r"where '2 b 39'"),
         (lambda f: edit(f.fasta, ">b\n" + "ACGT" * 10 + "\n", ""), r"r\.tsv, line 3: a row of '2' too many"),
         (lambda f: edit(f.layout, "F1,R1", "F1"), r"results\.txt, line 3: found 'a_chunk_1R1'"),
-        (lambda f: edit(f.records, "called\t2\t2", "called\t2\t1"), r"called with 1 windows"),
-        (lambda f: edit(f.records, "called\t2\t2", "no_open_frame\t2\t2"), r"no_open_frame with 2 windows"),
+        (lambda f: edit(f.records, "called\t2\t2", "called\t2\t1"), CHANGED),
+        (lambda f: edit(f.records, "called\t2\t2", "no_open_frame\t2\t2"), CHANGED),
+        (lambda f: edit(f.fasta, ">a\nACGT", ">a\nACGA"), CHANGED),
+        (lambda f: edit(f.fasta, ">a\n", ">a more words\n"), CHANGED),
+        (lambda f: edit(f.layout, "a\t1\t1\t20", "a\t1\t2\t20"), CHANGED),
+        (lambda f: edit(f.layout, "a\t1\t1\t20", "a\t1\t1\t21"), CHANGED),
+        (lambda f: edit(f.results, "F1\tvirus", "F1\tothers"), r"line 2: found 'others'"),
         (lambda f: edit(f.records, "called", "fine"), r"unknown status 'fine'"),
         (lambda f: edit(f.results, "0.9", "nan"), r"line 2: the score 'nan'"),
         (lambda f: edit(f.results, "0.9", "1.5"), r"line 2: the score '1\.5'"),
@@ -478,7 +487,7 @@ def test_summary_counts_lengths_and_histogram(tmp_path: Path) -> None:
         one({}, header="c", bases=12000),
     ]
     files = write(tmp_path, items)
-    run(files, sample="run_7")
+    run(files, sample="run_7").write(files.out / "run_7_summary.json")
     summary = json.loads((files.out / "run_7_summary.json").read_text())
     assert summary["sample"] == "run_7"
     assert summary["bases"] == 12596

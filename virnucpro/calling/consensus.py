@@ -15,7 +15,7 @@ from virnucpro.calling.summary import Summary
 from virnucpro.calling.tables import MISSING, Table
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
-from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, STATUSES
+from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, SEAL_COLUMN, STATUSES, Seal
 from virnucpro.sequences.fasta import Record, read_fasta, write_record
 
 RESULTS = ("Sequence_ID", "Prediction", "score1", "score2")
@@ -59,16 +59,28 @@ class _Inputs:
             raise InputError(f"{self.records.place}: unknown status {row[3]!r}")
         return row
 
-    def window(self, record: Record, number: int) -> list[str]:
-        row = self.layout.row(f"window {number} of record {record.number} ({record.id})")
-        _expect(self.layout, row[:3], [str(record.number), record.id, str(number)])
-        return row
+    def windows(self, record: Record, row: list[str]) -> Iterator[list[str]]:
+        """The rows of a record's windows; after the last, neither they nor the record nor its own `row` are
+        found to have changed since the frames were taken."""
+        seal = Seal(record)
+        for number in range(1, _count(self.records, row[4]) + 1):
+            window = self.layout.row(f"window {number} of record {record.number} ({record.id})")
+            _expect(self.layout, window[:3], [str(record.number), record.id, str(number)])
+            seal.add("\t".join(window))
+            yield window
+        if row[-1] != seal.close(row[:-1]):
+            raise InputError(
+                f"{self.records.place}: record {record.number} ({record.id}) or its windows are not those "
+                f"that were scored: the input has changed since, or {self.records.path} or "
+                f"{self.layout.path} is damaged; run it again from the start"
+            )
 
     def score(self, record: Record, window: int, frame: str) -> Score:
         id_ = f"{record.id}_chunk_{window}{frame}"
         row = self.results.row(id_)
         _expect(self.results, row[:1], [id_])
         others, virus = (_probability(self.results, text) for text in row[2:])
+        _expect(self.results, row[1:2], ["virus" if virus > others else "others"])
         return Score(frame, others, virus, row[2], row[3])
 
     def end(self) -> None:
@@ -85,7 +97,7 @@ def consensus(
     directory: Path,
     min_score: float | None = None,
 ) -> Summary:
-    """Write the tables, the viral FASTA and the summaries of one sample into `directory`.
+    """Write the tables, the viral FASTA and the counts of one sample into `directory`.
 
     A window is viral when its best P(virus) is not below its best P(others) over its frames (a tie is
     virus); a record when half its scored windows are. With `min_score`, both must reach it as well;
@@ -96,7 +108,7 @@ def consensus(
     summary = Summary(sample, min_score)
     with ExitStack() as stack:
         inputs = _Inputs(
-            stack.enter_context(Table(records, RECORD_COLUMNS)),
+            stack.enter_context(Table(records, (*RECORD_COLUMNS, SEAL_COLUMN))),
             stack.enter_context(Table(layout, LAYOUT_COLUMNS)),
             stack.enter_context(Table(results, RESULTS)),
         )
@@ -117,7 +129,6 @@ def consensus(
             _call_record(record, inputs, outputs, summary)
         inputs.end()
         summary.check()
-        create(f"{sample}_summary.json").write(summary.to_json())
         create(f"{sample}_mqc.json").write(summary.to_multiqc())
     return summary
 
@@ -125,27 +136,27 @@ def consensus(
 def _call_record(record: Record, inputs: _Inputs, outputs: _Outputs, summary: Summary) -> None:
     row = inputs.record(record)
     rollup = RollUp()
-    for number in range(1, _count(inputs.records, row[4]) + 1):
-        _call_window(record, number, inputs, outputs, summary, rollup)
-    status = row[3]
-    if _count(inputs.records, row[5]) != rollup.windows or (status == "called") != (rollup.windows > 0):
-        raise InputError(
-            f"{inputs.records.place}: {status} with {row[5]} windows with a frame, but {inputs.layout.path} "
-            f"has {rollup.windows}; extract the frames again"
-        )
+    for number, window in enumerate(inputs.windows(record, row), 1):
+        _call_window(record, number, window, inputs, outputs, summary, rollup)
     verdict = rollup.call(summary.min_score)
     score = rollup.virus_score if rollup.windows else None
     tier = map(str, rollup.tier()) if rollup.windows else [MISSING] * len(Tier._fields)
-    _row(outputs.contigs, [*row, str(rollup.viral_windows), _text(score), verdict, *tier])
+    _row(outputs.contigs, [*row[:-1], str(rollup.viral_windows), _text(score), verdict, *tier])
     if verdict == "virus":
         write_record(outputs.viral, record.header, record.sequence)
-    summary.add_record(len(record.sequence), status, verdict, score)
+    summary.add_record(len(record.sequence), row[3], verdict, score)
 
 
 def _call_window(
-    record: Record, number: int, inputs: _Inputs, outputs: _Outputs, summary: Summary, rollup: RollUp
+    record: Record,
+    number: int,
+    row: list[str],
+    inputs: _Inputs,
+    outputs: _Outputs,
+    summary: Summary,
+    rollup: RollUp,
 ) -> None:
-    *place, frames = inputs.window(record, number)
+    *place, frames = row
     scored = [inputs.score(record, number, frame) for frame in frames.split(",") if frame]
     if not scored:
         _row(outputs.windows, [*place, *[MISSING] * 4, "no_call"])

@@ -15,8 +15,7 @@ import torch
 
 from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
-from virnucpro.files import atomic
-from virnucpro.models.weights import read_torch
+from virnucpro.models.weights import read_torch, write_torch
 
 Matrix = npt.NDArray[np.float32]
 
@@ -84,10 +83,9 @@ def merge_pair(nucleotide: Path, protein: Path, output: Path) -> int:
         extra = next(id_ for id_ in protein_ids if id_ not in known)
         raise InputError(f"{nucleotide}: no row for {extra}, which {protein} holds; embed the frames again")
     data = np.concatenate([left, right[[row_of[id_] for id_ in ids]]], axis=1)
-    with atomic(output) as temporary:
-        # The rows are one tensor, which torch writes outside the pickle: no 4 GiB limit at any protocol,
-        # and the default protocol is the only one that weights_only=True reads.
-        torch.save({"ids": ids, "data": torch.from_numpy(data)}, temporary)
+    # The rows are one tensor, which torch writes outside the pickle: no 4 GiB limit at any protocol, and the
+    # default protocol is the only one that weights_only=True reads.
+    write_torch(output, {"ids": ids, "data": torch.from_numpy(data)})
     return len(ids)
 
 

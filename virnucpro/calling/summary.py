@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from virnucpro.calling.rollup import CALLS
+from virnucpro.files import atomic
 from virnucpro.sequences.extract import STATUSES
 
 BINS = 20  # of the histogram of record scores, over 0 to 1
@@ -69,6 +71,11 @@ class Summary:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        with atomic(path) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8")
 
     def to_multiqc(self) -> str:
         """MultiQC custom content: one bar a sample, from virus to what could not be called, with why."""

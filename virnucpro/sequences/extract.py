@@ -1,17 +1,20 @@
 """FASTA to windows to open frames, in one streaming pass; writes every file the later steps read."""
 
-from contextlib import ExitStack
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from virnucpro.defaults import SPLIT_SIZE
-from virnucpro.files import atomic
+from virnucpro.files import atomic, naming, remove_empty
 from virnucpro.sequences.fasta import Record, read_fasta, write_record
 from virnucpro.sequences.frames import Frame, open_frames
 from virnucpro.sequences.windows import windows
 
 RECORD_COLUMNS = ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
+SEAL_COLUMN = "seal"  # the last one of `<sample>_records.tsv`
 LAYOUT_COLUMNS = ("record", "sequence_id", "window", "start", "end", "frames")
 STATUSES = ("called", "no_open_frame", "too_short", "ambiguous")
 
@@ -45,62 +48,84 @@ def status(record: Record, cut: list[Window]) -> str:
     return "no_open_frame" if any(_has_codon(window.bases.upper()) for window in cut) else "ambiguous"
 
 
+class Seal:
+    """Stands for a record's header and letters, the lines of its windows in the layout, and its row among the
+    records: who reads them later knows that nothing has changed since."""
+
+    def __init__(self, record: Record) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.add(record.header)
+        self.add(record.sequence)
+
+    def add(self, line: str) -> None:
+        """One more window."""
+        self._digest.update(line.encode(errors="surrogateescape") + b"\n")
+
+    def close(self, row: Iterable[str]) -> str:
+        """32 hexadecimal digits for all that, and the record's row."""
+        self.add("\t".join(row))
+        return self._digest.hexdigest()
+
+
 def extract_frames(
-    fasta: Path, output: Path, sample: str, window_length: int, split_size: int = SPLIT_SIZE
+    fasta: Path,
+    output: Path,
+    sample: str,
+    window_length: int,
+    split_size: int = SPLIT_SIZE,
+    tables: Path | None = None,
 ) -> None:
-    """Write one sample's windows, frames, split files and the two tables into the folder `output`.
+    """Write one sample's windows, frames and split files into the folder `output`, two tables into `tables`.
 
     `nucleotide/output_N.fa` and `protein/output_N.fa` hold the same ids in the same order, `split_size`
     a file; `output_1.fa` is always there, empty when no frame is open. The tables `<sample>_records.tsv`
-    and `<sample>_layout.tsv` list every record and every window. Raises `InputError` for bad input;
-    nothing stays behind then.
+    and `<sample>_layout.tsv` (in `output` where no folder is given) list every record and every window.
+    Raises `InputError` for bad input; no file stays behind then.
     """
+    tables = tables or output
     with ExitStack() as stack:
 
-        def create(name: str) -> IO[str]:
-            temporary = stack.enter_context(atomic(output / name))
-            return stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
+        def create(path: Path) -> IO[str]:
+            return stack.enter_context(_text(stack.enter_context(atomic(path))))
 
-        chunked = create(f"{sample}_chunked{window_length}.fa")
-        all_nucleotide = create(f"{sample}_identified_nucleotide.fa")
-        all_protein = create(f"{sample}_identified_protein.faa")
-        records = create(f"{sample}_records.tsv")
-        layout = create(f"{sample}_layout.tsv")
-        nucleotide = stack.enter_context(
-            _SplitFiles(stack.enter_context(atomic(output / "nucleotide")), split_size)
-        )
-        protein = stack.enter_context(
-            _SplitFiles(stack.enter_context(atomic(output / "protein")), split_size)
-        )
-        print(*RECORD_COLUMNS, sep="\t", file=records)
+        chunked = create(output / f"{sample}_chunked{window_length}.fa")
+        all_nucleotide = create(output / f"{sample}_identified_nucleotide.fa")
+        all_protein = create(output / f"{sample}_identified_protein.faa")
+        records = create(tables / f"{sample}_records.tsv")
+        layout = create(tables / f"{sample}_layout.tsv")
+        split = _SplitFiles(stack, output, split_size)
+        print(*RECORD_COLUMNS, SEAL_COLUMN, sep="\t", file=records)
         print(*LAYOUT_COLUMNS, sep="\t", file=layout)
 
         for record in read_fasta(fasta):
             cut = record_windows(record, window_length)
+            seal = Seal(record)
             for window in cut:
                 chunk_id = f"{record.id}_chunk_{window.number}"
                 write_record(chunked, chunk_id, window.bases)
                 for frame in window.frames:
-                    for out in (all_nucleotide, nucleotide.next()):
+                    nucleotide, protein = split.next()
+                    for out in (all_nucleotide, nucleotide):
                         write_record(out, chunk_id + frame.name, frame.nucleotide, width=None)
-                    for out in (all_protein, protein.next()):
+                    for out in (all_protein, protein):
                         write_record(out, chunk_id + frame.name, frame.protein, width=None)
                 names = ",".join(frame.name for frame in window.frames)
-                print(
-                    record.number,
-                    record.id,
-                    window.number,
-                    window.start + 1,
-                    window.end,
-                    names,
-                    sep="\t",
-                    file=layout,
-                )
+                place = (record.number, record.id, window.number, window.start + 1, window.end, names)
+                line = "\t".join(map(str, place))
+                seal.add(line)
+                layout.write(f"{line}\n")
             with_frame = sum(bool(window.frames) for window in cut)
-            print(
-                record.number, record.id, len(record.sequence), status(record, cut), len(cut), with_frame,
-                sep="\t", file=records,
-            )  # fmt: skip
+            facts = (
+                record.number,
+                record.id,
+                len(record.sequence),
+                status(record, cut),
+                len(cut),
+                with_frame,
+            )
+            row = [*map(str, facts)]
+            print(*row, seal.close(row), sep="\t", file=records)
+        split.close()
 
 
 def _has_codon(window: str) -> bool:
@@ -108,29 +133,43 @@ def _has_codon(window: str) -> bool:
     return any(set(window[i : i + 3]) <= set("ACGT") for i in range(len(window) - 2))
 
 
+@contextmanager
+def _text(path: Path) -> Iterator[IO[str]]:
+    with naming(path), path.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
 class _SplitFiles:
-    """`output_1.fa`, `output_2.fa`, … in a folder, `size` records each."""
+    """The pairs `nucleotide/output_N.fa` and `protein/output_N.fa`, `size` records each, the last pair open.
 
-    def __init__(self, folder: Path, size: int) -> None:
-        folder.mkdir()
-        self._folder, self._size = folder, size
+    All get their names when `stack` is closed.
+    """
+
+    def __init__(self, stack: ExitStack, folder: Path, size: int) -> None:
+        self._stack, self._folder, self._size = stack, folder, size
+        for kind in ("nucleotide", "protein"):
+            stack.callback(remove_empty, folder / kind)
         self._written = 0
-        self._file = self._open()
+        self._pair = stack.enter_context(ExitStack())
+        self._files = self._open()
 
-    def next(self) -> IO[str]:
-        """The file the next record belongs to."""
+    def next(self) -> tuple[IO[str], IO[str]]:
+        """The files the next record belongs to, nucleotide and protein."""
         if self._written and self._written % self._size == 0:
-            self._file.close()
-            self._file = self._open()
+            self.close()
+            self._files = self._open()
         self._written += 1
-        return self._file
+        return self._files
 
-    def _open(self) -> IO[str]:
+    def close(self) -> None:
+        """Write out the last pair; before its files get their names."""
+        self._pair.close()
+
+    def _open(self) -> tuple[IO[str], IO[str]]:
         name = f"output_{self._written // self._size + 1}.fa"
-        return (self._folder / name).open("w", encoding="utf-8", newline="\n")
 
-    def __enter__(self) -> Self:
-        return self
+        def create(kind: str) -> IO[str]:
+            temporary = self._stack.enter_context(atomic(self._folder / kind / name))
+            return self._pair.enter_context(_text(temporary))
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        return create("nucleotide"), create("protein")
