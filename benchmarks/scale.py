@@ -24,6 +24,7 @@ from virnucpro.embedding.store import ShardWriter, gather, recover
 
 RANKS = 2
 BUDGET = 4_096
+KEY = bytes(32)
 
 
 def steps(fasta: Path, folder: Path, dim: int) -> dict[str, float]:
@@ -44,13 +45,13 @@ def steps(fasta: Path, folder: Path, dim: int) -> dict[str, float]:
     timed("plan")
     random = np.random.default_rng(0)
     for rank, mine in enumerate(shares):
-        with ShardWriter(folder, rank) as writer:
+        with ShardWriter(folder, rank, KEY) as writer:
             for batch in mine:
                 writer.append(batches[batch], random.random((len(batches[batch]), dim), dtype=np.float32))
     timed("write shards")
-    recover(folder, dim)
+    recover(folder, dim, KEY, len(index.spans))
     timed("check shards")
-    gather(folder, dim, index, {folder / "embeddings.h5": [fasta]}, {})
+    gather(folder, dim, KEY, index, {folder / "embeddings.h5": [fasta]}, {})
     timed("gather")
     return measured | {"memory after": _peak()}
 

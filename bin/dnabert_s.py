@@ -21,7 +21,8 @@ def dnabert_s(models: Path, device: str, precision: str, threads: int, fasta: Pa
     model_set = ModelSet.open(models)
     compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute)
+    for path, facts in embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute):
+        facts.write(path.with_suffix(".json"))
 
 
 if __name__ == "__main__":

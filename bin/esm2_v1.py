@@ -21,7 +21,8 @@ def esm2_v1(models: Path, device: str, precision: str, threads: int, fasta: Path
     model_set = ModelSet.open(models)
     compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"ESM-2 v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    embed_protein_files(model_set.esm2, [fasta], Path(), compute)
+    for path, facts in embed_protein_files(model_set.esm2, [fasta], Path(), compute):
+        facts.write(path.with_suffix(".json"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -30,6 +30,7 @@ V2_FILES = {
     "reads_windows.tsv",
     "reads_viral.fa",
     "reads_mqc.json",
+    ".virnucpro",
 }
 Predict = Callable[..., Path]
 
@@ -251,9 +252,9 @@ def test_unfinished_run_is_taken_up_by_resume_only(predict: Predict, monkeypatch
     done: list[int] = []
     embed = prediction.embed_nucleotide_files
 
-    def counting(folder: Path, fastas: list[Path], *rest: object) -> None:
+    def counting(folder: Path, fastas: list[Path], *rest: object) -> Iterator[object]:
         done.append(len(fastas))
-        embed(folder, fastas, *rest)  # type: ignore[arg-type]
+        return embed(folder, fastas, *rest)  # type: ignore[arg-type]
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

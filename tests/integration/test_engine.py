@@ -1,16 +1,14 @@
 """The v2.0 engine with real ranks: shards, resume, failures, and what it gives to v1.0's files."""
 
-import fcntl
 import logging
 import os
 import random
-import shutil
 import signal
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
@@ -27,8 +25,8 @@ from virnucpro.embedding.h5_to_pt import h5_to_pt, save_esm_pt
 from virnucpro.embedding.index import build_index
 from virnucpro.embedding.plan import embed
 from virnucpro.embedding.ranks import Rank, check, run_ranks
-from virnucpro.embedding.store import ShardWriter, gather, recover
-from virnucpro.errors import InputError, OutOfMemory, RankFailed
+from virnucpro.embedding.store import KEY_BYTES, ShardWriter, gather, recover
+from virnucpro.errors import Busy, InputError, OutOfMemory, RankFailed
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.prediction import _stream_h5_to_pt_files
@@ -133,7 +131,10 @@ def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Pat
         _, failures = embed_proteins({tmp_path / "one.h5": files}, esm2, [None, None], keep, tmp_path)
     assert failures and not (tmp_path / "one.h5").exists()
     (folder,) = (tmp_path / "kept").iterdir()
-    assert len(recover(folder, 32)) > 0
+    index = build_index([files])
+    key = engine._key(index, replace(esm2, attention="plain"))
+    assert folder.name == key.hex()
+    assert len(recover(folder, 32, key, len(index.spans))) > 0
     for shard in folder.glob("rank_*.*s"):
         with shard.open("ab") as torn:
             torn.write(b"torn tail")
@@ -151,26 +152,34 @@ def test_checkpoint_resumes_and_force_restart_does_not(esm2: Esm2, tmp_path: Pat
     assert facts.tokens == tokens
 
 
-def test_two_runs_do_not_share_shards(esm2: Esm2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second is told so at once; one that comes as the first takes its folder away makes it anew."""
+def test_two_runs_do_not_share_shards(esm2: Esm2, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While one has a checkpoint folder, another with the same proteins works on its own, and says so."""
     write_proteins(tmp_path / "output_1.fa", 3)
     keep = RuntimeConfig(enable_checkpointing=True, checkpoint_dir=tmp_path / "kept")
-    index = build_index([[tmp_path / "output_1.fa"]])
-    with engine._shard_folder(index, esm2, keep, tmp_path), pytest.raises(InputError, match="another run"):
-        embed_proteins({tmp_path / "e.h5": index.files}, esm2, [None], keep, tmp_path)
+    files = [tmp_path / "output_1.fa"]
+    name = engine._key(build_index([files]), replace(esm2, attention="plain")).hex()
+    with engine._shard_folder(name, keep, tmp_path) as folder:
+        before = sorted(folder.iterdir())
+        _, failures = embed_proteins({tmp_path / "e.h5": files}, esm2, [None], keep, tmp_path)
+        assert not failures and sorted(folder.iterdir()) == before
+        assert f"another run is at work here (process {os.getpid()} on" in caplog.text
+    own = engine._shard_folder(name, RuntimeConfig(), tmp_path)
+    with own, pytest.raises(Busy, match="another run"), engine._shard_folder(name, RuntimeConfig(), tmp_path):
+        pass
+    assert read(tmp_path / "e.h5")[0] == ["p0", "p1", "p2"]
 
-    real = fcntl.flock
 
-    def too_late(lock: IO[str], how: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", real)
-        shutil.rmtree(tmp_path / "kept")
-        real(lock, how)
-
-    monkeypatch.setattr(fcntl, "flock", too_late)
-    with engine._shard_folder(index, esm2, keep, tmp_path) as folder:
-        assert (folder / "lock").exists()
-        with pytest.raises(InputError, match="another run"):
-            engine._locked(folder)
+def test_kept_shards_serve_whoever_comes_next(esm2: Esm2, tmp_path: Path) -> None:
+    """A task that is killed after its work is done, and run again, computes nothing."""
+    write_proteins(tmp_path / "output_1.fa", 9)
+    config = RuntimeConfig(enable_checkpointing=True, checkpoint_dir=tmp_path / "kept", keep_shards=True)
+    told: list[int] = []
+    for _ in range(2):
+        embed_proteins(
+            {tmp_path / "e.h5": [tmp_path / "output_1.fa"]}, esm2, [None], config, tmp_path,
+            lambda facts: told.append(facts.tokens),
+        )  # fmt: skip
+    assert told[0] > 0 == told[1]
 
 
 @given(st.data(), st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
@@ -249,16 +258,25 @@ class _stop_ranks_at_first_rows:
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            if any(path.stat().st_size for path in self._checkpoints.rglob("*.rows")):
+            if any(path.stat().st_size > KEY_BYTES for path in self._checkpoints.rglob("*.rows")):
                 for child in torch.multiprocessing.active_children():
                     os.kill(child.pid or 0, signal.SIGKILL)
                 return
             time.sleep(0.001)
 
 
+KEY = b"k" * KEY_BYTES
+
+
+def files_of(folder: Path, rank: int) -> tuple[Path, Path]:
+    """The rows and the vectors of a rank's only shard."""
+    (rows,) = folder.glob(f"rank_{rank}-*.rows")
+    return rows, rows.with_suffix(".vectors")
+
+
 def write_shard(folder: Path, rank: int, batches: dict[int, np.ndarray]) -> None:
     """A shard of batches: first protein number, vectors."""
-    with ShardWriter(folder, rank) as shard:
+    with ShardWriter(folder, rank, KEY) as shard:
         for first, vectors in batches.items():
             shard.append(np.arange(first, first + len(vectors)), vectors)
 
@@ -267,21 +285,23 @@ def test_torn_and_damaged_batches_are_cut_off(tmp_path: Path) -> None:
     """P15, P24: what a crash tore, or a disk changed, does not count, nor does what stands after it."""
     vectors = np.arange(24, dtype=np.float32).reshape(6, 4)
     write_shard(tmp_path, 0, {0: vectors[:3], 3: vectors[3:5], 5: vectors[5:]})
-    rows, data = tmp_path / "rank_0.rows", tmp_path / "rank_0.vectors"
+    rows, data = files_of(tmp_path, 0)
     whole_rows, whole_data = rows.read_bytes(), data.read_bytes()
 
     def safe(new_rows: bytes, new_data: bytes) -> list[int]:
         rows.write_bytes(new_rows)
         data.write_bytes(new_data)
-        found = recover(tmp_path, 4).tolist()
-        assert data.stat().st_size == len(found) * 16
-        assert recover(tmp_path, 4).tolist() == found, "what was kept is whole"
+        found = recover(tmp_path, 4, KEY, 6).tolist()
+        assert (rows.read_bytes(), data.read_bytes()) == (new_rows, new_data), (
+            "whoever wrote it may still write"
+        )
         return found
 
     flipped = bytearray(whole_data)
     flipped[3 * 16 + 5] ^= 1
     seal = bytearray(whole_rows)
-    seal[6 * 8 + 16] ^= 1  # the first protein number of the second batch
+    seal[32 + 6 * 8 + 16] ^= 1  # the first protein number of the second batch
+    foreign = b"K" + whole_rows[1:]
     assert safe(whole_rows, whole_data) == [0, 1, 2, 3, 4, 5]
     assert safe(whole_rows[:-1], whole_data) == [0, 1, 2, 3, 4]
     assert safe(whole_rows, whole_data[:-1]) == [0, 1, 2, 3, 4]
@@ -289,6 +309,11 @@ def test_torn_and_damaged_batches_are_cut_off(tmp_path: Path) -> None:
     assert safe(whole_rows, bytes(flipped)) == [0, 1, 2]
     assert safe(bytes(seal), whole_data) == [0, 1, 2]
     assert safe(b"", whole_data) == []
+    assert safe(foreign, whole_data) == [], "rows of other proteins, another model or version"
+    assert safe(whole_rows, whole_data) == [0, 1, 2, 3, 4, 5]
+    assert recover(tmp_path, 4, KEY, 5).tolist() == [0, 1, 2, 3, 4], "a number that no protein has"
+    data.unlink()
+    assert recover(tmp_path, 4, KEY, 6).tolist() == []
 
 
 def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
@@ -298,9 +323,10 @@ def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
     vectors = np.arange(len(index.spans) * 4, dtype=np.float32).reshape(-1, 4)
     write_shard(tmp_path, 0, {})
     write_shard(tmp_path, 1, {0: vectors})
-    (tmp_path / "rank_2.rows").touch()
-    assert recover(tmp_path, 4).tolist() == list(range(len(index.spans)))
-    gather(tmp_path, 4, index, {tmp_path / "e.h5": index.files}, {})
+    (tmp_path / "rank_2-00.rows").touch()
+    write_shard(tmp_path, 3, {1: vectors[1:]})  # of a rank that outlived its parent: the first one counts
+    assert recover(tmp_path, 4, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
+    gather(tmp_path, 4, KEY, index, {tmp_path / "e.h5": index.files}, {})
     assert np.array_equal(read(tmp_path / "e.h5")[1], vectors[index.unique_of])
 
 
@@ -308,28 +334,28 @@ def test_an_empty_shard_is_no_obstacle(tmp_path: Path) -> None:
     ("how", "words"),
     [
         ("lost", "of 2 proteins have no embedding"),
-        ("twice", "embedded twice"),
-        ("damaged", "damaged"),
+        ("foreign", "2 of 2 proteins have no embedding"),
+        ("damaged", "2 of 2 proteins have no embedding"),
         ("not finite", "non-finite"),
     ],
 )
 def test_gather_believes_nothing(tmp_path: Path, how: str, words: str) -> None:
-    """P13, P25: a row lost, doubled, changed on disk or not finite ends the run; no file is left behind."""
+    """P13, P25: a row lost, foreign, changed on disk or not finite ends the run; no file is left behind."""
     (tmp_path / "output_1.fa").write_text(">a\nMK\n>b\nMKL\n")
     index = build_index([[tmp_path / "output_1.fa"]])
     vectors = np.ones((2, 4), dtype=np.float32)
     if how == "not finite":
         vectors[1, 2] = np.inf
     write_shard(tmp_path, 0, {0: vectors[:1] if how == "lost" else vectors})
-    if how == "twice":
-        write_shard(tmp_path, 1, {1: vectors[1:]})
     if how == "damaged":
-        data = bytearray((tmp_path / "rank_0.vectors").read_bytes())
+        _, vectors_file = files_of(tmp_path, 0)
+        data = bytearray(vectors_file.read_bytes())
         data[7] ^= 1
-        (tmp_path / "rank_0.vectors").write_bytes(data)
+        vectors_file.write_bytes(data)
+    key = b"K" * 32 if how == "foreign" else KEY
     with pytest.raises(RuntimeError, match=words):
-        gather(tmp_path, 4, index, {tmp_path / "e.h5": index.files}, {})
-    assert not list(tmp_path.glob("*.h5*")) and not list(tmp_path.glob(".*.partial"))
+        gather(tmp_path, 4, key, index, {tmp_path / "e.h5": index.files}, {})
+    assert not list(tmp_path.glob("*.h5*")) and not list(tmp_path.glob(".*"))
 
 
 def _sleep_or_fail(rank: Rank, how: str) -> None:
@@ -366,7 +392,7 @@ def test_first_failure_ends_the_stage(
 
 
 def test_killed_rank_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks_module, "_HEARTBEAT", 0.2)
+    monkeypatch.setattr(ranks_module, "_LOOK_EVERY", 0.2)
 
     def kill() -> None:
         if (tmp_path / "rank_1.log").exists() and "VISIBLE" in (tmp_path / "rank_1.log").read_text():

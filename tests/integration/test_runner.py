@@ -1,5 +1,6 @@
 """What a rank does when the device has no room, numbers overflow, or one of its threads fails."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.integration.test_engine import read, write_proteins
+from tests.integration.test_engine import KEY, read, write_proteins
 from virnucpro.embedding import engine, memory
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.engine import Esm2, embed_proteins
@@ -100,9 +101,12 @@ def test_the_probe_limits_the_batches_of_a_run(
     monkeypatch.setattr(
         ESM2, "forward", lambda self, batch: sizes.append(len(batch.tokens)) or real(self, batch)
     )
-    engine._embed_share(Rank(0, 1, None, 1, tmp_path / "log"), todo, index.files, esm2, 10_000)
+    _, to_parent = multiprocessing.Pipe(duplex=False)
+    engine._embed_share(
+        Rank(0, 1, None, 1, tmp_path / "log", to_parent), todo, index.files, esm2, 10_000, KEY
+    )
     assert max(sizes) <= 150 < sum(sizes)
-    assert sorted(recover(tmp_path, 32).tolist()) == list(range(len(index.spans)))
+    assert recover(tmp_path, 32, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
 
 
 @torch.inference_mode()
@@ -190,7 +194,7 @@ def run_over(
     write_proteins(folder / "output_1.fa", 40)
     index = build_index([[folder / "output_1.fa"]])
     batches = plan(index.spans["letters"].astype(np.int64) + 2, 200)
-    with ProteinReader(index.files) as reader, ShardWriter(folder, 0) as writer:
+    with ProteinReader(index.files) as reader, ShardWriter(folder, 0, KEY) as writer:
         yield Run(Forward(model, CPU, 10_000), reader, index.spans, writer, tokenize, CPU), batches
 
 
@@ -218,8 +222,8 @@ def test_the_runner_gives_the_rows_of_single_passes(model: ESM2, tmp_path: Path)
         run.embed(batches)
     assert len(batches) > 4 and not run.not_finite
     index = build_index([[tmp_path / "output_1.fa"]])
-    assert sorted(recover(tmp_path, 32).tolist()) == list(range(len(index.spans)))
-    gather(tmp_path, 32, index, {tmp_path / "e.h5": index.files}, {})
+    assert recover(tmp_path, 32, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
+    gather(tmp_path, 32, KEY, index, {tmp_path / "e.h5": index.files}, {})
     proteins = write_proteins(tmp_path / "output_1.fa", 40)
     with torch.inference_mode():
         truth = torch.cat([model(Packed.of(model.tokenize([p]), CPU)) for p in proteins]).numpy()

@@ -1,6 +1,7 @@
 """v1.0's way, a file at a time: names, batches, and what the record says, on one device and on several."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from virnucpro.embedding.device import Compute, choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
+from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.per_file import embed_per_file
 from virnucpro.embedding.plan import default_budget
 from virnucpro.errors import InputError
@@ -17,6 +19,12 @@ from virnucpro.models.dnabert_s import DnabertS
 from virnucpro.models.model_set import ModelSet
 
 CPU = Compute("cpu", "fp32")
+
+
+def note(path: Path, facts: StageFacts) -> None:
+    """What a stage tells of each file; the ranks do, in their own processes."""
+    assert path.exists() and facts.stage == "DNABERT_S"
+    path.with_name(f"{path.stem.removesuffix('_DNABERT_S')}.noted").touch()
 
 
 def write_frames(folder: Path, counts: list[int]) -> list[Path]:
@@ -34,8 +42,9 @@ def test_p37_files_have_one_name_however_many_ranks_made_them(
     fastas = write_frames(tmp_path / "nucleotide", [3, 2, 0])
     embed_per_file(
         embed_nucleotide_files, model_set.dnabert_s, fastas, tmp_path, CPU,
-        gpus=[None] * ranks, threads=2, logs=tmp_path / "logs",
+        gpus=[None] * ranks, threads=2, logs=tmp_path / "logs", finished=note,
     )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.glob("*.noted")) == [f"output_{n}.noted" for n in (1, 2, 3)]
     made = sorted(path.name for path in tmp_path.glob("*.pt"))
     assert made == [f"output_{n}_DNABERT_S.pt" for n in (1, 2, 3)]
     content = torch.load(tmp_path / "output_1_DNABERT_S.pt", weights_only=True)
@@ -57,8 +66,11 @@ def test_p39_a_budget_counts_tokens_not_sequences(
         return forward(self, batch)
 
     monkeypatch.setattr(DnabertS, "forward", watched)
-    embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path, CPU)
-    facts = json.loads((tmp_path / "output_1_DNABERT_S.json").read_text())
+    alive: list[None] = []
+    made = embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path, CPU, lambda: alive.append(None))
+    ((path, stage),) = made
+    assert path == tmp_path / "output_1_DNABERT_S.pt" and len(alive) == len(seen)
+    facts = asdict(stage)
     config = json.loads((model_set.dnabert_s / "config.json").read_text())
     budget = default_budget(CPU.torch_device, config["hidden_size"])
     assert facts["token_budget"] == budget
@@ -89,7 +101,7 @@ def test_half_precision_of_dnabert_s_is_near(model_set: ModelSet, tmp_path: Path
     vectors = []
     for name in ("fp32", dtype):
         (tmp_path / name).mkdir()
-        embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path / name, Compute("cpu", name))
+        list(embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path / name, Compute("cpu", name)))
         content = torch.load(tmp_path / name / "output_1_DNABERT_S.pt", weights_only=True)
         vectors.append(np.array([entry["mean_representation"] for entry in content["data"]]))
     distance = np.linalg.norm(vectors[0] - vectors[1], axis=1) / np.linalg.norm(vectors[0], axis=1)

@@ -1,16 +1,13 @@
 """ESM-2 v2.0: plan first, then run. Index, plan, ranks, shards, HDF5; each step in a module of its own."""
 
-import fcntl
+import hashlib
 import json
 import logging
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -23,9 +20,12 @@ from virnucpro.embedding.plan import Rows, default_budget, plan, share
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.ranks import Failure, Rank, run_ranks
 from virnucpro.embedding.runner import Forward, Run, recompute
-from virnucpro.embedding.store import ShardWriter, embedded, gather, recover
-from virnucpro.errors import InputError
-from virnucpro.files import atomic
+from virnucpro.embedding.store import KEY_BYTES, ShardWriter, embedded, gather, recover
+from virnucpro.errors import Busy, InputError
+from virnucpro.files import SHARDS, atomic, claim, naming, remove_own
+from virnucpro.journal import Journal
+from virnucpro.locks import lock
+from virnucpro.models.attention import choose_attention
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.pipeline.runtime_config import RuntimeConfig
@@ -63,23 +63,29 @@ def embed_proteins(
     gpus: Sequence[str | None],
     config: RuntimeConfig,
     work: Path,
+    whole: Callable[[StageFacts], None] = lambda facts: None,
 ) -> tuple[StageFacts, list[Failure]]:
     """Embed all proteins of the FASTA files and write each HDF5 path of `outputs` for its files.
 
     One rank for each of `gpus` (None: a CPU rank). `work` takes `logs/rank_R.log`, and the shards while the
-    run lasts. When a rank fails, nothing is written and the failures are returned. Raises `InputError` for
-    repeated ids within one output, no rank, or a checkpoint folder that another run is using.
+    run lasts. `whole` is told when all outputs are there, before the shards go. When a rank fails, nothing is
+    written, the shards stay, and the failures are returned. Raises `InputError` for repeated ids within one
+    output, no rank, or an attention back end that cannot run.
     """
     if not gpus:
         raise InputError("no device for ESM-2: world_size must be at least 1")
     started = time.monotonic()
+    model = replace(
+        model, attention=choose_attention(model.attention, model.compute.torch_device, model.compute.dtype)
+    )
     index = build_index(outputs.values())
     dim = read_esm2_config(model.weights).embed_dim
-    with _shard_folder(index, model, config, work) as shards:
+    key = _key(index, model)
+    with _shard_folder(key.hex(), config, work) as shards:
         tokens = index.spans["letters"].astype(np.int64) + _SPECIAL_TOKENS
         budget = config.token_budget or default_budget(model.compute.torch_device, dim)
         batches = _saved_plan(shards, tokens, budget, len(gpus))
-        done = recover(shards, dim)
+        done = recover(shards, dim, key, len(index.spans))
         if len(done):
             log.info("ESM-2 v2.0: %s of %s proteins found in %s", len(done), len(index.spans), shards)
         log.info(
@@ -92,44 +98,46 @@ def embed_proteins(
             with Progress(len(index.spans), lambda: embedded(shards, dim)) as progress:
                 failures = run_ranks(
                     _embed_share,
-                    (todo, index.files, model, budget),
+                    (todo, index.files, model, budget, key),
                     gpus=gpus,
                     threads=config.threads,
                     logs=work / "logs",
                     heartbeat=progress.update,
+                    patience=config.rank_timeout,
                 )
         told = [] if failures else _told(shards)
-        attention = ", ".join(sorted({rank.attention for rank in told})) or model.attention
         if not failures:
             attributes = {
                 "model": model.name,
                 "weights_sha256": model.sha256,
                 "precision": model.compute.precision,
-                "attention": attention,
+                "attention": model.attention,
                 "engine": ENGINE,
                 "version": __version__,
             }
-            gather(shards, dim, index, outputs, attributes)
-    if not failures or not config.enable_checkpointing:
-        shutil.rmtree(shards)
-    facts = StageFacts(
-        stage="ESM2",
-        architecture="v2.0",
-        engine=ENGINE,
-        attention=attention,
-        device=model.compute.device,
-        device_name=", ".join(sorted({rank.device_name for rank in told})) or model.compute.device,
-        precision=model.compute.precision,
-        world_size=len(gpus),
-        token_budget=budget,
-        sequences=len(index.unique_of),
-        unique_sequences=len(index.spans),
-        tokens=todo.tokens,
-        seconds=round(time.monotonic() - started, 3),
-        compute_seconds=round(max((rank.seconds for rank in told), default=0.0), 3),
-        batches=todo.batches,
-        recomputed=sum(rank.recomputed for rank in told),
-    )
+            gather(shards, dim, key, index, outputs, attributes)
+        facts = StageFacts(
+            stage="ESM2",
+            architecture="v2.0",
+            engine=ENGINE,
+            attention=model.attention,
+            device=model.compute.device,
+            device_name=", ".join(sorted({rank.device_name for rank in told})) or model.compute.device,
+            precision=model.compute.precision,
+            world_size=len(gpus),
+            token_budget=budget,
+            sequences=len(index.unique_of),
+            unique_sequences=len(index.spans),
+            tokens=todo.tokens,
+            seconds=round(time.monotonic() - started, 3),
+            compute_seconds=round(max((rank.seconds for rank in told), default=0.0), 3),
+            batches=todo.batches,
+            recomputed=sum(rank.recomputed for rank in told),
+        )
+        if not failures:
+            whole(facts)
+            if not config.keep_shards:
+                remove_own(shards, SHARDS)
     if told:
         speed, fill = todo.tokens / facts.compute_seconds, todo.tokens / (todo.batches * budget)
         log.info(
@@ -139,50 +147,53 @@ def embed_proteins(
     return facts, failures
 
 
+def _key(index: Index, model: Esm2) -> bytes:
+    """32 bytes that name shards by all that their rows depend on: no other run's are taken for them."""
+    depends = [index.content, model.sha256, model.compute.precision, model.attention, ENGINE, __version__]
+    return hashlib.blake2b(json.dumps(depends).encode(), digest_size=KEY_BYTES).digest()
+
+
 @contextmanager
-def _shard_folder(index: Index, model: Esm2, config: RuntimeConfig, work: Path) -> Iterator[Path]:
-    """Where this run's shards live: a folder named by what they hold, so that no other run's are taken for
-    them, and locked, so that no other run writes there."""
-    key = f"{index.content}-{model.sha256[:16]}-{model.compute.precision}-{model.attention}"
-    folder = (config.checkpoint_dir or work / "shards") / key
-    with _locked(folder):
-        if config.force_restart or not config.enable_checkpointing:
-            for path in folder.iterdir():
-                if path.name != "lock":
-                    path.unlink()
-        yield folder
+def _shard_folder(name: str, config: RuntimeConfig, work: Path) -> Iterator[Path]:
+    """Where this run's shards live, for this run alone as long as it lasts. While another run has the same
+    proteins in the checkpoint folder under its hands, this one works beside its output."""
+    own = work / "shards"
+    with ExitStack() as stack:
 
+        def claimed(root: Path) -> Path:
+            root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock(root / f".{name}.lock"))
+            folder = root / name
+            if folder.exists() and (config.force_restart or not config.enable_checkpointing):
+                remove_own(folder, SHARDS)
+            claim(folder, SHARDS)
+            return folder
 
-def _locked(folder: Path) -> TextIO:
-    """The folder's lock, held until it is closed. Raises `InputError` where another run holds it."""
-    while True:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / "lock").open("w")
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+            folder = claimed(config.checkpoint_dir or own)
+        except Busy as busy:
+            if not config.checkpoint_dir:
+                raise
+            log.warning("%s; going on without the rows there", busy)
+            folder = claimed(own)
+        except PermissionError as error:
             raise InputError(
-                f"{folder}: another run is at work here; wait for it to end, or stop it"
+                f"{error.filename}: cannot be written ({error.strerror}); choose another folder"
             ) from None
-        if os.fstat(lock.fileno()).st_nlink:
-            return lock
-        lock.close()  # a run that has just ended took the folder away
+        yield folder
 
 
 def _saved_plan(folder: Path, tokens: Rows, budget: int, world_size: int) -> list[Rows]:
     """The batches of an earlier, unfinished run, so that every row comes out as it would have there, to the
     last bit; else new ones, which are saved for a later run."""
-    saved = folder / "plan.npz"
-    if not saved.exists():
+    journal, saved = Journal(folder), folder / "plan.npz"
+    if not journal.whole("plan"):
         batches = plan(tokens, budget, world_size)
         order = np.concatenate([*batches, np.empty(0, dtype=np.int64)])
         assert len(np.unique(order)) == len(order) == len(tokens), "every protein is in exactly one batch"
         with atomic(saved) as temporary, temporary.open("wb") as file:
             np.savez(file, order=order, ends=np.cumsum([len(batch) for batch in batches]))
+        journal.enter("plan", [saved])
     with np.load(saved) as arrays:
         return np.split(arrays["order"], arrays["ends"][:-1])
 
@@ -210,13 +221,16 @@ def _save_todo(
         rank_of[mine] = rank
     ends = np.cumsum([len(batch) for batch in left], dtype=np.int64)
     for name, values in {"order": order, "ends": ends, "rank_of": rank_of, "spans": index.spans}.items():
-        np.save(folder / f"{name}.npy", values)
+        with naming(folder / f"{name}.npy"):
+            np.save(folder / f"{name}.npy", values)
     for told in folder.glob("rank_*.json"):
         told.unlink()
     return _Todo(folder, len(left), int(work.sum()))
 
 
-def _embed_share(rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, budget: int) -> None:
+def _embed_share(
+    rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, budget: int, key: bytes
+) -> None:
     """What one rank does: its batches of the plan, from disk to its shard."""
     order, ends, rank_of, spans = (
         np.load(todo.folder / f"{name}.npy", mmap_mode="r") for name in ("order", "ends", "rank_of", "spans")
@@ -233,8 +247,8 @@ def _embed_share(rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, bu
         "loaded %s on %s, %s threads, %s attention, up to %s tokens a batch",
         model.name, model.compute.device_name, rank.threads, esm2.attention, forward.limit,
     )  # fmt: skip
-    with ProteinReader(files) as reader, ShardWriter(todo.folder, rank.number) as writer:
-        run = Run(forward, reader, spans, writer, esm2.tokenize_flat, device)
+    with ProteinReader(files) as reader, ShardWriter(todo.folder, rank.number, key) as writer:
+        run = Run(forward, reader, spans, writer, esm2.tokenize_flat, device, rank.alive)
         started = time.monotonic()
         run.embed(np.array(order[ends[batch - 1] if batch else 0 : ends[batch]]) for batch in mine)
         seconds = time.monotonic() - started
@@ -242,7 +256,8 @@ def _embed_share(rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, bu
         if again := run.not_finite:
             log.warning("%s embeddings are not finite in %s", len(again), model.compute.precision)
             del run, forward, esm2  # their memory is wanted for the float32 model
-            recompute(again, load_esm2(model.weights, device), device, reader, spans, writer)
+            exact = load_esm2(model.weights, device)
+            recompute(again, exact, device, reader, spans, writer, rank.alive)
     with atomic(todo.folder / f"rank_{rank.number}.json") as temporary:
         temporary.write_text(json.dumps(asdict(facts)))
     log.info("rank %s: done in %.1f s", rank.number, seconds)

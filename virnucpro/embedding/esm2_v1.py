@@ -1,14 +1,14 @@
 """ESM-2, v1.0: fair-esm's own model and batches, one file of proteins in, one `output_N_ESM.pt` out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from esm.data import FastaBatchedDataset
 from esm.model.esm2 import ESM2
 from esm.modules import RobertaLMHead
-from torch import nn
+from torch import Tensor, nn
 
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.facts import StageFacts
@@ -43,11 +43,20 @@ def load_fair_esm(weights: Path, compute: Compute) -> ESM2:
     return model.to(compute.torch_device, compute.dtype).eval()
 
 
-@torch.inference_mode()
-def embed_protein_files(weights: Path, fastas: Sequence[Path], output: Path, compute: Compute) -> None:
+def embed_protein_files(
+    weights: Path,
+    fastas: Sequence[Path],
+    output: Path,
+    compute: Compute,
+    alive: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Path, StageFacts]]:
     """Embed each FASTA of proteins on its own, as the original: batches sorted by length and padded, nothing
     truncated, the mean over the first 1,024 residues; `{'proteins': [id], 'data': [(dim,) float32]}` in the
-    file's order goes to `output`. Raises `InputError` for repeated ids."""
+    file's order goes to `output`.
+
+    Gives each file as it is finished, with the facts of its making. `alive` is called after every batch.
+    Raises `InputError` for repeated ids.
+    """
     model: ESM2 | None = None
     for fasta in fastas:
         started = time.monotonic()
@@ -57,21 +66,30 @@ def embed_protein_files(weights: Path, fastas: Sequence[Path], output: Path, com
             raise InputError(f"{fasta}: an id comes twice; ids must be unique")
         if frames and model is None:
             model = load_fair_esm(weights, compute)
-        vectors = torch.empty((len(frames), model.embed_dim if model else 0))
-        data = FastaBatchedDataset(ids, [protein for _, protein in frames])
-        for batch in data.get_batch_indices(TOKENS_PER_BATCH, extra_toks_per_seq=1):
-            assert model is not None
-            _, proteins, tokens = model.alphabet.get_batch_converter()([data[i] for i in batch])
-            layer = model.num_layers
-            out = model(tokens.to(compute.torch_device), repr_layers=[layer])["representations"][layer]
-            for row, (i, protein) in enumerate(zip(batch, proteins, strict=True)):
-                residues = out[row, 1 : min(len(protein), POOLED_RESIDUES) + 1]
-                vectors[i] = residues.mean(0)
-        name = f"output_{file_number(fasta)}_ESM"
-        save_esm_pt(output / f"{name}.pt", ids, vectors)
+        target = output / f"output_{file_number(fasta)}_ESM.pt"
+        save_esm_pt(target, ids, _embed(model, frames, compute, alive))
         facts = StageFacts.of_file(
             "ESM2_V1", "v1.0 fair-esm batches", "fair-esm", compute,
             token_budget=TOKENS_PER_BATCH, sequences=len(frames),
             tokens=sum(len(protein) + 2 for _, protein in frames), started=started,
         )  # fmt: skip
-        facts.write(output / f"{name}.json")
+        yield target, facts
+
+
+@torch.inference_mode()
+def _embed(
+    model: ESM2 | None, frames: Sequence[tuple[str, str]], compute: Compute, alive: Callable[[], None]
+) -> Tensor:
+    """(n, dim) float32, in the order of the frames."""
+    vectors = torch.empty((len(frames), model.embed_dim if model else 0))
+    data = FastaBatchedDataset([id for id, _ in frames], [protein for _, protein in frames])
+    for batch in data.get_batch_indices(TOKENS_PER_BATCH, extra_toks_per_seq=1):
+        assert model is not None
+        _, proteins, tokens = model.alphabet.get_batch_converter()([data[i] for i in batch])
+        layer = model.num_layers
+        out = model(tokens.to(compute.torch_device), repr_layers=[layer])["representations"][layer]
+        for row, (i, protein) in enumerate(zip(batch, proteins, strict=True)):
+            residues = out[row, 1 : min(len(protein), POOLED_RESIDUES) + 1]
+            vectors[i] = residues.mean(0)
+        alive()
+    return vectors

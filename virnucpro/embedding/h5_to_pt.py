@@ -11,7 +11,8 @@ from torch import Tensor
 
 from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
-from virnucpro.files import atomic, file_number
+from virnucpro.files import file_number
+from virnucpro.models.weights import write_torch
 from virnucpro.sequences.digests import digest
 
 _BLOCK = 16_384
@@ -45,8 +46,7 @@ def h5_to_pt(embeddings: Path, output: Path, nucleotide_features: Sequence[Path]
 
 def save_esm_pt(path: Path, ids: Sequence[str], vectors: Tensor) -> None:
     """Write v1.0's `{'proteins': [id], 'data': [(dim,) float32 tensor]}` from `vectors` (n, dim)."""
-    with atomic(path) as temporary:
-        torch.save({"proteins": list(ids), "data": list(vectors)}, temporary)
+    write_torch(path, {"proteins": list(ids), "data": list(vectors)})
 
 
 class _Rows:

@@ -1,26 +1,30 @@
-"""Ranks: one process per device, started together, watched until all are done or one has failed."""
+"""Ranks: one process per device, started together, watched until all are done, or one fails or is stuck."""
 
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from virnucpro.cli.entry import EXIT_CODES
-from virnucpro.errors import InputError, OutOfMemory, RankFailed
+from virnucpro.errors import EXIT_CODES, FAILURES, InputError, MachineError, OutOfMemory, RankFailed, explain
 
 log = logging.getLogger(__name__)
-_HEARTBEAT = 1.0  # seconds between two looks at the progress
+_LOOK_EVERY = 1.0  # seconds between two looks at the ranks
+_PATIENCE = {
+    "cuda": 15 * 60.0,
+    "cpu": 60 * 60.0,
+}  # for loading the model, or one batch, on a slow disk or CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +36,57 @@ class Rank:
     gpu: str | None
     threads: int
     log: Path
+    to_parent: Connection
+
+    def alive(self) -> None:
+        """Say that work goes on; a rank that says nothing for too long is ended."""
+        self.to_parent.send(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A rank that ended without finishing, and how (`exit_code` as multiprocessing gives it, < 0: signal)."""
+    """A rank that ended without finishing: its `exit_code` as multiprocessing gives it (< 0: signal; None: it
+    was stuck for `silent` seconds), and its last words."""
 
     rank: int
-    exit_code: int
+    exit_code: int | None
     log: Path
+    words: str = ""
+    silent: float = 0
 
     def __str__(self) -> str:
-        how = f"exit code {self.exit_code}" if self.exit_code >= 0 else f"killed by signal {-self.exit_code}"
+        if self.exit_code is None:
+            how = f"no progress for {self.silent:.0f} s"
+        elif self.exit_code < 0:
+            how = f"killed by signal {-self.exit_code}"
+        else:
+            how = f"exit code {self.exit_code}"
         return f"rank {self.rank} ({how}; log: {self.log})"
+
+
+class _Watched:
+    """A rank seen from its parent: its process, what it says, and how long it has said nothing."""
+
+    def __init__(self, rank: Rank, process: BaseProcess, words: Connection) -> None:
+        self.rank, self.process = rank, process
+        self.silent = 0.0
+        self._connection = words
+        self._said = ""
+
+    def listen(self, since_last_look: float) -> None:
+        """Take in what it has said. Only time that this process was awake counts as its silence."""
+        self.silent += min(since_last_look, 2 * _LOOK_EVERY)
+        try:
+            while self._connection.poll():
+                self._said = self._connection.recv() or ""
+                self.silent = 0.0
+        except EOFError:
+            return
+
+    def failure(self, exit_code: int | None) -> Failure:
+        """What it said at last: to this process, or, if it was killed, to its log."""
+        lines = self.rank.log.read_text(errors="replace").strip().splitlines()[-1:]
+        return Failure(self.rank.number, exit_code, self.rank.log, self._said or "".join(lines), self.silent)
 
 
 def run_ranks(
@@ -55,36 +97,49 @@ def run_ranks(
     threads: int,
     logs: Path,
     heartbeat: Callable[[], None] = lambda: None,
+    patience: float | None = None,
 ) -> list[Failure]:
     """Run `work(rank, *arguments)` in one spawned process for each of `gpus` (None: a CPU rank).
 
-    The first failure ends all others. Returns the ranks that failed, not those ended because of them.
-    `threads` are shared out among the ranks.
+    The first failure ends all others, and so does a rank whose `alive` is not called for `patience` seconds
+    (default: 15 minutes on GPUs, an hour on CPU). Returns the ranks that failed, not those ended because of
+    them. `threads` are shared out among the ranks.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    patience = patience or _PATIENCE["cpu" if gpus[0] is None else "cuda"]
     context = multiprocessing.get_context("spawn")
-    running: dict[int, tuple[Rank, BaseProcess]] = {}
+    running: dict[int, _Watched] = {}
     failures: list[Failure] = []
     try:
         for number, gpu in enumerate(gpus):
-            rank = Rank(number, len(gpus), gpu, max(threads // len(gpus), 1), logs / f"rank_{number}.log")
+            from_rank, to_parent = context.Pipe(duplex=False)
+            rank = Rank(
+                number, len(gpus), gpu, max(threads // len(gpus), 1), logs / f"rank_{number}.log", to_parent
+            )
             rank.log.touch()  # there to be named, however early the rank ends
             process: BaseProcess = context.Process(
                 target=_enter, args=(work, rank, arguments), name=f"rank {number}", daemon=True
             )
             with _only_gpu(gpu):
                 process.start()
-            running[process.sentinel] = (rank, process)
+            to_parent.close()
+            running[process.sentinel] = _Watched(rank, process, from_rank)
+        looked = time.monotonic()
         while running and not failures:
             heartbeat()
-            for ended in wait(list(running), timeout=_HEARTBEAT):
-                assert isinstance(ended, int)
-                rank, process = running.pop(ended)
-                process.join()
-                if process.exitcode:
-                    failures.append(Failure(rank.number, process.exitcode, rank.log))
+            ended = wait(list(running), timeout=_LOOK_EVERY)
+            since_last_look, looked = time.monotonic() - looked, time.monotonic()
+            for watched in running.values():
+                watched.listen(since_last_look)
+            for sentinel in ended:
+                assert isinstance(sentinel, int)
+                watched = running.pop(sentinel)
+                watched.process.join()
+                if code := watched.process.exitcode:
+                    failures.append(watched.failure(code))
+            failures += [w.failure(None) for w in running.values() if not failures and w.silent > patience]
     finally:
-        _end([process for _, process in running.values()])
+        _end([watched.process for watched in running.values()])
     return failures
 
 
@@ -93,10 +148,12 @@ def check(failures: Sequence[Failure], world_size: int, stage: str) -> None:
     if not failures:
         return
     message = f"{stage}: {len(failures)} of {world_size} ranks failed: {', '.join(map(str, failures))}"
-    last_words = failures[0].log.read_text(errors="replace").strip().splitlines()[-1:]
-    if last_words:
-        message += f"; its last line: {last_words[0]}"
-    by_code = {code: error for error, code in EXIT_CODES.items() if error in (InputError, OutOfMemory)}
+    if failures[0].words:
+        message += f"; its last words: {failures[0].words}"
+    if failures[0].exit_code is None:
+        message += "; --rank-timeout is how long one may take for a batch"
+    kinds = (InputError, MachineError, OutOfMemory)
+    by_code: dict[int | None, type[Exception]] = {EXIT_CODES[kind]: kind for kind in kinds}
     raise by_code.get(failures[0].exit_code, RankFailed)(message)
 
 
@@ -116,6 +173,7 @@ def _only_gpu(gpu: str | None) -> Iterator[None]:
 
 def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> None:
     """Where a rank begins: everything it prints goes to its log; it does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent too, which ends its ranks
     with rank.log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -124,12 +182,13 @@ def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> N
     torch.set_num_threads(rank.threads)
     try:
         work(rank, *arguments)
-    except torch.OutOfMemoryError as error:
-        log.error("out of GPU memory: %s", str(error).splitlines()[0])
-        sys.exit(EXIT_CODES[OutOfMemory])
-    except InputError as error:
-        log.error("%s", error)
-        sys.exit(EXIT_CODES[InputError])
+    except FAILURES as error:
+        if (known := explain(error)) is None:
+            raise
+        code, words = known
+        rank.to_parent.send(words)  # the log may lie on the disk that is full
+        log.error("%s", words)
+        sys.exit(code)
 
 
 def _follow_parent() -> None:
@@ -147,4 +206,8 @@ def _end(processes: Sequence[BaseProcess], patience: float = 5.0) -> None:
         process.join(max(deadline - time.monotonic(), 0))
         if process.is_alive():
             process.kill()
-            process.join()
+            process.join(patience)
+        if process.is_alive():
+            log.error(
+                "%s (process %s) hangs in the system: its disk or device is stuck", process.name, process.pid
+            )

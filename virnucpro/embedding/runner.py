@@ -65,10 +65,12 @@ class Run:
         writer: ShardWriter,
         tokenize: Callable[[list[bytes]], tuple[Rows, Rows]],
         device: torch.device,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called as batches go through."""
         self.not_finite: list[int] = []
         self._forward, self._reader, self._spans, self._writer = forward, reader, spans, writer
-        self._tokenize, self._device = tokenize, device
+        self._tokenize, self._device, self._alive = tokenize, device, alive
 
     @torch.inference_mode()
     def embed(self, batches: Iterable[Rows]) -> None:
@@ -85,8 +87,10 @@ class Run:
                 leaving.append(writing.submit(self._save, rows, vectors, ready))
                 if len(leaving) > _AHEAD:
                     leaving.popleft().result()
+                self._alive()
             for written in leaving:
                 written.result()
+                self._alive()
 
     def _load(self, rows: Rows) -> tuple[Rows, Packed]:
         batch = Packed.of_flat(*self._tokenize(self._reader.read(self._spans[rows])))
@@ -119,6 +123,7 @@ def recompute(
     reader: ProteinReader,
     spans: npt.NDArray[np.void],
     writer: ShardWriter,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Embed what was not finite once more with a float32 `model`, each protein alone. Raises `RuntimeError`
     naming the first that is not finite then either."""
@@ -130,3 +135,4 @@ def recompute(
                 f"{reader.name(spans[protein])}: its embedding is not finite, in float32 either"
             )
         writer.append(np.array([protein]), vector)
+        alive()

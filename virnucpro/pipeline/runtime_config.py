@@ -8,10 +8,12 @@ from virnucpro.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
-    """`enable_checkpointing`: shards stay in `checkpoint_dir` (default: beside the output) until the result
-    is whole, and a later run with the same proteins and weights goes on from them. `force_restart`: shards
-    found there are thrown away first. `token_budget`: tokens a batch, None for the device's default.
-    `threads`: CPU threads, shared by the ranks. Raises `InputError` for a number that no run could use.
+    """`enable_checkpointing`: what an unfinished run with the same proteins and weights left in
+    `checkpoint_dir` (default: beside the output) is used. Shards stay there until the result is whole, with
+    `keep_shards` also then. `force_restart`: what is there is thrown away first. `token_budget`: tokens a
+    batch, None for the device's default. `threads`: CPU threads, shared by the ranks. `rank_timeout`: seconds
+    without progress after which a rank counts as stuck, None for 15 minutes on GPUs and an hour on CPU.
+    Raises `InputError` for a number that no run could use.
     """
 
     enable_checkpointing: bool = False
@@ -19,8 +21,10 @@ class RuntimeConfig:
     force_restart: bool = False
     token_budget: int | None = None
     threads: int = 1
+    keep_shards: bool = False
+    rank_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("token_budget", "threads"):
+        for name in ("token_budget", "threads", "rank_timeout"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name}: {value}; at least 1 is needed")
