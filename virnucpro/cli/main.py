@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from virnucpro import __version__
+from virnucpro.cli.clean import clean
 from virnucpro.cli.compare import compare
 from virnucpro.cli.entry import run
 from virnucpro.cli.models import models
@@ -24,7 +25,7 @@ def cli(quiet: bool, log_file: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file:
         try:
-            handlers.append(logging.FileHandler(log_file))
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise click.BadParameter(f"{log_file}: {error.strerror}", param_hint="--log-file") from None
     level = logging.WARNING if quiet else logging.INFO
@@ -35,6 +36,7 @@ cli.add_command(predict)
 cli.add_command(train)
 cli.add_command(models)
 cli.add_command(compare)
+cli.add_command(clean)
 cli.add_command(utils)
 
 

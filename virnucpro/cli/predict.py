@@ -43,10 +43,12 @@ log = logging.getLogger(__name__)
     "--threads", "-t", type=click.IntRange(1), help="CPU threads.  [default: all this process may use]"
 )
 @click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from what an unfinished run left, and keep ESM-2 shards for the next.",
+    "--rank-timeout",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="End the stage when a rank gets nowhere for so long.  [default: 900 on GPUs, 3600 on CPU]",
 )
+@click.option("--resume", is_flag=True, help="Go on from what an unfinished run of the same left.")
 @click.option(
     "--force-resume", is_flag=True, help="Like --resume, but throw away what it left of ESM-2 and redo that."
 )
@@ -69,6 +71,7 @@ def predict(
     token_budget: int | None,
     split_size: int,
     threads: int | None,
+    rank_timeout: int | None,
     resume: bool,
     force_resume: bool,
     force: bool,
@@ -101,6 +104,8 @@ def predict(
         resume=resume,
         force=force,
         use_v2_architecture=use_v2,
+        force_restart=force_resume,
+        rank_timeout=rank_timeout,
         runtime_config=RuntimeConfig(resume, None, force_resume, token_budget, threads) if use_v2 else None,
     )
 

@@ -3,15 +3,13 @@
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from virnucpro import __version__
 from virnucpro.calling.consensus import consensus
-from virnucpro.calling.merge import merge
+from virnucpro.calling.merge import merge_pair
 from virnucpro.calling.predict import predict
 from virnucpro.calling.report import report
 from virnucpro.defaults import SPLIT_SIZE
@@ -19,13 +17,16 @@ from virnucpro.embedding.device import choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
 from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.esm2_v1 import embed_protein_files
+from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.h5_to_pt import h5_to_pt
 from virnucpro.embedding.per_file import embed_per_file
 from virnucpro.embedding.ranks import check
 from virnucpro.errors import InputError
 from virnucpro.files import atomic, file_number, sample_name
+from virnucpro.journal import Journal
 from virnucpro.models.checksums import file_sha256
 from virnucpro.models.model_set import ModelSet
+from virnucpro.pipeline.output import PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
 
@@ -56,6 +57,8 @@ def run_prediction(
     keep_intermediate: bool = False,
     resume: bool = False,
     force: bool = False,
+    force_restart: bool = False,
+    rank_timeout: float | None = None,
     use_v2_architecture: bool = False,
     runtime_config: RuntimeConfig | None = None,
 ) -> None:
@@ -63,57 +66,35 @@ def run_prediction(
 
     `gpus`: one rank for each id (None: CPU). ESM-2 runs on v2.0 with `use_v2_architecture`, else on v1.0;
     DNABERT-S always on v1.0. With `resume`, what an earlier, unfinished run of the same input, models and
-    options left is used. Raises `InputError` for bad input, `RankFailed` (a `RuntimeError`) naming the ranks
-    and their logs when a rank fails.
+    options left is used, as far as it is whole (with `force_restart` nothing of ESM-2); without, it is left
+    alone. With `resume` or `force`, `output_dir` may hold files; a result of the same sample is replaced.
+    `rank_timeout`: as in `RuntimeConfig`, for all stages. Raises `InputError` for bad input,
+    `Busy` when another run is at work in `output_dir`, `RankFailed` (a `RuntimeError`) naming the ranks and
+    their logs when a rank fails.
     """
     sample = sample_name(input_file)
-    architecture = "v2.0" if use_v2_architecture else "v1.0"
-    config = runtime_config or RuntimeConfig(threads=threads)
     choose(options.device, options.precision, allowed=models.precision)  # before any work
     models.verify()
-    work = output_dir / f".{sample}.unfinished" / _run_key(input_file, models, options, architecture)
-    _check_output(output_dir, work.parent, may_exist=resume or force)
-    if work.exists() and not resume:
-        shutil.rmtree(work)
-    try:
-        if not (
-            work / f"{sample}_chunked{options.expected_length}.fa"
-        ).exists():  # the last file extraction names
-            extract_frames(input_file, work, sample, options.expected_length, options.split_size)
-        features = _embed_nucleotides(work, models, options, gpus, threads)
-        if use_v2_architecture:
-            proteins = _embed_proteins_v2(work, models, options, gpus, config, features)
+    architecture = "v2.0" if use_v2_architecture else "v1.0"
+    config = replace(
+        runtime_config or RuntimeConfig(threads=threads, force_restart=force_restart),
+        rank_timeout=rank_timeout,
+    )
+    run = _run_key(input_file, models, options, architecture)
+    with opened(output_dir, sample, run, may_hold_files=resume or force) as output:
+        if resume and output.finished(keep_intermediate):
+            log.info("already finished: this input with these models and options")
         else:
-            proteins = _embed_proteins_v1(work, models, options, gpus, config)
-        results = work / "prediction_results.txt"
-        predict(merge([*features, *proteins], work / "merged"), models.classifier, results)
-        records, layout = work / f"{sample}_records.tsv", work / f"{sample}_layout.tsv"
-        consensus(sample, input_file, records, layout, results, work, options.min_score)
-        _report(work, sample, models, {**asdict(options), "architecture": architecture})
-    except InputError:
-        shutil.rmtree(work.parent, ignore_errors=True)
-        if not any(output_dir.iterdir()):
-            output_dir.rmdir()
-        raise
-    _publish(work, output_dir, sample, keep_intermediate)
-    shutil.rmtree(work.parent)
+            work = output.attempt(resume)
+            try:
+                _Work(work, sample, input_file, models, options, architecture, gpus, config).make(
+                    keep_intermediate
+                )
+            finally:
+                output.discard_if_nothing_was_done(work)
+            output.publish(work, keep_intermediate)
+        output.finish()
     log.info("Report: %s", output_dir / "report.html")
-
-
-def _check_output(output_dir: Path, unfinished: Path, may_exist: bool) -> None:
-    """Refuse a folder that holds something, or cannot be written, before any work is done."""
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output_dir):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{output_dir}: cannot be written ({error.strerror}); choose another --output-dir"
-        ) from None
-    if not may_exist and any(path != unfinished for path in output_dir.iterdir()):
-        raise InputError(
-            f"{output_dir}: exists and is not empty; choose another --output-dir, or --force to write into it"
-        )
 
 
 def _run_key(input_file: Path, models: ModelSet, options: Options, architecture: str) -> str:
@@ -124,93 +105,155 @@ def _run_key(input_file: Path, models: ModelSet, options: Options, architecture:
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _embed_nucleotides(
-    work: Path, models: ModelSet, options: Options, gpus: Sequence[str | None], threads: int
-) -> list[Path]:
-    fastas, todo = _files_to_do(work / "nucleotide", "DNABERT_S")
-    compute = choose(options.device, options.precision, allowed=models.precision)
-    log.info("DNABERT-S v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
-    embed_per_file(
-        embed_nucleotide_files, models.dnabert_s, todo, work / "nucleotide", compute,
-        gpus=gpus, threads=threads, logs=work / "logs" / "DNABERT-S",
-    )  # fmt: skip
-    return _results(fastas, "DNABERT_S")
+@dataclass(frozen=True)
+class _Keep:
+    """Keeps a file that a stage has finished, and its facts, in the journal. Any process may do so."""
+
+    work: Path
+
+    def __call__(self, path: Path, facts: StageFacts) -> None:
+        beside = self.work / "facts" / f"{path.stem}.json"
+        facts.write(beside)
+        journal = Journal(self.work)
+        journal.enter(path.name, [path])
+        journal.enter(beside.name, [beside])
 
 
-def _embed_proteins_v1(
-    work: Path, models: ModelSet, options: Options, gpus: Sequence[str | None], config: RuntimeConfig
-) -> list[Path]:
-    fastas, todo = _files_to_do(work / "protein", "ESM")
-    todo = fastas if config.force_restart else todo
-    compute = choose(options.device, options.precision, allowed=models.precision)
-    log.info("ESM-2 v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
-    embed_per_file(
-        embed_protein_files, models.esm2, todo, work / "protein", compute,
-        gpus=gpus, threads=config.threads, logs=work / "logs" / "ESM-2",
-    )  # fmt: skip
-    return _results(fastas, "ESM")
+class _Work:
+    """One attempt's folder: what it lacks is made, what the journal says is whole is not made again.
 
+    `result/` becomes the sample's folder; `result/intermediate/` holds what --keep-intermediate keeps.
+    """
 
-def _embed_proteins_v2(
-    work: Path,
-    models: ModelSet,
-    options: Options,
-    gpus: Sequence[str | None],
-    config: RuntimeConfig,
-    features: Sequence[Path],
-) -> list[Path]:
-    fastas, _ = _files_to_do(work / "protein", "ESM")
-    compute = choose(options.device, options.precision, half_on_gpu=True, allowed=models.precision)
-    model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute, options.attention)
-    embeddings = work / "embeddings.h5"
-    facts, failures = embed_proteins({embeddings: fastas}, model, gpus, config, work)
-    check(failures, len(gpus), "ESM-2 v2.0")
-    facts.write(work / "esm2.json")
-    return h5_to_pt(embeddings, work / "protein", features)
+    def __init__(
+        self,
+        folder: Path,
+        sample: str,
+        input_file: Path,
+        models: ModelSet,
+        options: Options,
+        architecture: str,
+        gpus: Sequence[str | None],
+        config: RuntimeConfig,
+    ) -> None:
+        self.folder, self.sample, self.input_file = folder, sample, input_file
+        self.models, self.options, self.architecture = models, options, architecture
+        self.gpus, self.config = gpus, config
+        self.journal, self.keep = Journal(folder), _Keep(folder)
+        self.result, self.tables = folder / "result", folder / "tables"
+        self.inner = self.result / "intermediate"
+        self.embeddings = self.inner / "embeddings.h5"
 
+    def make(self, keep_intermediate: bool) -> None:
+        """Make what is not whole: the results and the report, and all files on the way with
+        `keep_intermediate`; else only those that something still to be made is made from."""
+        again = self.config.force_restart
+        if self.journal.whole("result") and not (keep_intermediate or again):
+            return
+        if (self.folder / "intermediate").exists() and not self.inner.exists():
+            (self.folder / "intermediate").rename(self.inner)  # a kill in the middle of publishing
+        fastas = self._frames()
+        merged = {fasta: self.inner / "merged" / f"{fasta.stem}_merged.pt" for fasta in fastas}
+        unmerged = fastas if again else self._missing(merged)
+        wanted = fastas if keep_intermediate else unmerged
+        nucleotide = self._nucleotides(wanted)
+        protein = self._proteins(wanted, nucleotide, keep_intermediate)
+        for fasta in unmerged:
+            merge_pair(nucleotide[fasta], protein[fasta], merged[fasta])
+            self.journal.enter(merged[fasta].name, [merged[fasta]])
+        if again or not self.journal.whole("result"):
+            self._call([*merged.values()])
 
-def _files_to_do(folder: Path, kind: str) -> tuple[list[Path], list[Path]]:
-    """The folder's `output_N.fa` in order of N, and those of them without a result yet."""
-    fastas = sorted(folder.glob("output_*.fa"), key=file_number)
-    return fastas, [fasta for fasta in fastas if not _results([fasta], kind)[0].exists()]
+    def _frames(self) -> list[Path]:
+        """The files of nucleotide frames, in order of their N; those of proteins have the same names."""
+        sample, length = self.sample, self.options.expected_length
+        files = self.journal.whole("frames")
+        if files is None:
+            extract_frames(self.input_file, self.inner, sample, length, self.options.split_size, self.tables)
+            whole = (f"{sample}_chunked{length}.fa", f"{sample}_identified_*", "*/output_*.fa")
+            files = [path for pattern in whole for path in self.inner.glob(pattern)]
+            self.journal.enter("frames", [*files, *self.tables.iterdir()])
+        nucleotide = (path for path in files if path.parent == self.inner / "nucleotide")
+        return sorted(nucleotide, key=file_number)
 
+    def _nucleotides(self, fastas: Sequence[Path]) -> dict[Path, Path]:
+        files = {fasta: fasta.with_name(f"{fasta.stem}_DNABERT_S.pt") for fasta in fastas}
+        todo = self._missing(files)
+        compute = choose(self.options.device, self.options.precision, allowed=self.models.precision)
+        log.info("DNABERT-S v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
+        embed_per_file(
+            embed_nucleotide_files, self.models.dnabert_s, todo, self.inner / "nucleotide", compute,
+            gpus=self.gpus, threads=self.config.threads, logs=self.folder / "logs" / "DNABERT-S",
+            finished=self.keep, patience=self.config.rank_timeout,
+        )  # fmt: skip
+        return files
 
-def _results(fastas: Sequence[Path], kind: str) -> list[Path]:
-    return [fasta.with_name(f"{fasta.stem}_{kind}.pt") for fasta in fastas]
+    def _proteins(
+        self, fastas: Sequence[Path], nucleotide: dict[Path, Path], keep_intermediate: bool
+    ) -> dict[Path, Path]:
+        files = {fasta: self.inner / "protein" / f"{fasta.stem}_ESM.pt" for fasta in fastas}
+        todo = list(fastas) if self.config.force_restart else self._missing(files)
+        if self.architecture == "v1.0":
+            self._embed_proteins_v1(todo)
+        elif todo or (keep_intermediate and not self.journal.whole(self.embeddings.name)):
+            self._embed_proteins_v2()
+            if todo:
+                features = [nucleotide[fasta] for fasta in todo]
+                for path in _stream_h5_to_pt_files(self.embeddings, self.inner / "protein", features):
+                    self.journal.enter(path.name, [path])
+        return files
 
+    def _embed_proteins_v1(self, todo: Sequence[Path]) -> None:
+        compute = choose(self.options.device, self.options.precision, allowed=self.models.precision)
+        log.info("ESM-2 v1.0: %s files to embed (%s)", len(todo), compute.describe())
+        embed_per_file(
+            embed_protein_files, self.models.esm2, [self._protein(fasta) for fasta in todo],
+            self.inner / "protein", compute,
+            gpus=self.gpus, threads=self.config.threads, logs=self.folder / "logs" / "ESM-2",
+            finished=self.keep, patience=self.config.rank_timeout,
+        )  # fmt: skip
 
-def _report(work: Path, sample: str, models: ModelSet, options: dict[str, object]) -> None:
-    options_file = work / "options.json"
-    options_file.write_text(json.dumps(options))
-    facts = [work / f"{sample}_summary.json", *sorted(work.glob("*/output_*.json")), *work.glob("esm2.json")]
-    report(str(models.directory), options_file, facts, work)
+    def _embed_proteins_v2(self) -> None:
+        if self.journal.whole(self.embeddings.name) and not self.config.force_restart:
+            return
+        models, options = self.models, self.options
+        compute = choose(options.device, options.precision, half_on_gpu=True, allowed=models.precision)
+        model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute, options.attention)
+        fastas = sorted((self.inner / "protein").glob("output_*.fa"), key=file_number)
 
+        def whole(facts: StageFacts) -> None:
+            self.keep(self.embeddings, facts)
 
-def _publish(work: Path, output_dir: Path, sample: str, keep_intermediate: bool) -> None:
-    """Move finished files to their places; the sample's folder appears at once and whole."""
-    target = output_dir / sample
-    with atomic(target) as folder:
-        intermediate = folder / "intermediate"
-        intermediate.mkdir(parents=True)
-        for name in ("prediction_results.txt", "prediction_results_highestscore.csv"):
-            (work / name).rename(folder / name)
-        for name in ("contigs.tsv", "windows.tsv", "viral.fa", "mqc.json"):
-            (work / f"{sample}_{name}").rename(folder / f"{sample}_{name}")
-        if keep_intermediate:
-            for pattern in (
-                f"{sample}_chunked*",
-                f"{sample}_identified*",
-                "nucleotide",
-                "protein",
-                "merged",
-                "*.h5",
-            ):
-                for path in work.glob(pattern):
-                    path.rename(intermediate / path.name)
-            for facts in intermediate.glob("*/*.json"):
-                facts.unlink()
-        else:
-            intermediate.rmdir()
-    (output_dir / "pipeline_info").mkdir(exist_ok=True)
-    (work / "run_info.json").replace(output_dir / "pipeline_info" / "run_info.json")
-    (work / "report.html").replace(output_dir / "report.html")
+        _, failures = embed_proteins(
+            {self.embeddings: fastas}, model, self.gpus, self.config, self.folder, whole
+        )
+        check(failures, len(self.gpus), "ESM-2 v2.0")
+
+    def _call(self, merged: Sequence[Path]) -> None:
+        """From scores to calls to the report."""
+        scores = self.result / "prediction_results.txt"
+        predict(merged, self.models.classifier, scores)
+        records, layout = (self.tables / f"{self.sample}_{name}.tsv" for name in ("records", "layout"))
+        summary = self.folder / "summary.json"
+        consensus(
+            self.sample, self.input_file, records, layout, scores, self.result, self.options.min_score
+        ).write(summary)
+        options = self.folder / "options.json"
+        with atomic(options) as temporary:
+            temporary.write_text(json.dumps({**asdict(self.options), "architecture": self.architecture}))
+        facts = []
+        for path in sorted((self.folder / "facts").glob("*.json")):
+            if self.journal.whole(path.name):
+                facts.append(path)
+            else:
+                log.warning("%s: damaged, so the report says nothing of its stage", path)
+        report(str(self.models.directory), options, [summary, *facts], self.folder)
+        made = [self.result / name.format(self.sample) for name in PUBLISHED]
+        self.journal.enter("result", [*made, self.folder / "report.html", self.folder / "run_info.json"])
+
+    def _missing(self, files: dict[Path, Path]) -> list[Path]:
+        """The keys whose file is not whole."""
+        return [fasta for fasta, path in files.items() if not self.journal.whole(path.name)]
+
+    def _protein(self, fasta: Path) -> Path:
+        return self.inner / "protein" / fasta.name
