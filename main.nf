@@ -6,7 +6,9 @@
 include { helpText; checkpointFolder; reportedOptions } from './functions/parameters'
 include { checkedRun     } from './functions/checks'
 include { codeDigest     } from './functions/models'
-include { groupFiles; fileOrder } from './functions/files'
+include { holdOutdir     } from './functions/outdir'
+include { groupFiles; fileOrder; esmTasks } from './functions/files'
+include { refusal; refusalFiles } from './functions/samples'
 include { CHECK_MODELS   } from './modules/check_models'
 include { EXTRACT_FRAMES } from './modules/extract_frames'
 include { DNABERT_S      } from './modules/dnabert_s'
@@ -17,18 +19,21 @@ include { MERGE          } from './modules/merge'
 include { PREDICT        } from './modules/predict'
 include { CONSENSUS      } from './modules/consensus'
 include { REPORT         } from './modules/report'
+include { FAILED_SAMPLES } from './modules/failed_samples'
 
 workflow VIRNUCPRO {
     take:
     samples   // ['demo', demo.fa.gz]
-    model_set // [path: models/, window_length: 500, fingerprint: '9f…']
-    options   // the checked parameters: [split_size: 10000, precision: 'auto', …]
+    refused   // ['blank', 'in/blank.fa: is a link that leads nowhere']: samples that cannot be read at all
+    model_set // [path: models/, window_length: 500, fingerprint: '9f...']
+    options   // the checked parameters: [split_size: 10000, precision: 'auto', ...]
 
     main:
     def code = codeDigest()
     def on_gpu = 'gpu' in workflow.profile.tokenize(',')
-    models = CHECK_MODELS(model_set.path, model_set.fingerprint, code).models // [models/, '9f…']
+    models = CHECK_MODELS(model_set.path, model_set.fingerprint, code).models // [models/, '9f...']
 
+    // Bad input is one bad sample: it drops out and is reported; with --strict it stops the run.
     EXTRACT_FRAMES(samples, options.expected_length, options.split_size, code)
     nucleotide = EXTRACT_FRAMES.out.nucleotide.transpose() // ['demo', output_1.fa]
     protein = EXTRACT_FRAMES.out.protein.transpose()       // ['demo', output_1.fa]
@@ -36,7 +41,7 @@ workflow VIRNUCPRO {
     sizes = EXTRACT_FRAMES.out.protein.map { sample, fastas -> [sample, fastas.size()] }
 
     DNABERT_S(nucleotide, models, options.precision, on_gpu, code)
-    dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, …]]
+    dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, ...]]
 
     if (options.v1_fallback) {
         ESM2_V1(protein, models, options.precision, on_gpu, code)
@@ -46,31 +51,36 @@ workflow VIRNUCPRO {
     else {
         // One task for all files, or several of at most `files_per_task`: ['_1', ['demo', 'demo'], [output_1.fa, output_2.fa]]
         def files_per_task = options.esm_task_size ? Math.max(1, options.esm_task_size.intdiv(options.split_size)) : 0 // 0: all
-        esm_tasks = protein.toSortedList { a, b -> fileOrder(a) <=> fileOrder(b) }.flatMap { files ->
-            (files_per_task ? files.collate(files_per_task) : [files]).withIndex(1).collect { batch, n ->
-                [options.esm_task_size ? "_${n}" : '', batch.collect { row -> row[0] }, batch.collect { row -> row[1] }]
-            }
-        }
-        ESM2(esm_tasks, models, options.precision, on_gpu, options.attention, options.token_budget, options.gpus, checkpointFolder(options.checkpoint_dir), code)
+        def record = workflow.workDir.resolve(".esm2-tasks-${workflow.sessionId}-${files_per_task}.json")
+        esm_tasks = protein.toSortedList { a, b -> fileOrder(a) <=> fileOrder(b) }.flatMap { rows -> esmTasks(rows, files_per_task, record) }
+        ESM2(esm_tasks, models, options.precision, on_gpu, options.attention, options.token_budget, options.gpus, options.rank_timeout ?: [], checkpointFolder(options.checkpoint_dir), code)
         stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
         H5_TO_PT(stores.combine(dnabert, by: 0), code)
         esm_files = H5_TO_PT.out.embeddings.transpose() // ['demo', output_1_ESM.pt]
         esm_facts = ESM2.out.facts
     }
-    esm = groupFiles(esm_files, sizes) // ['demo', [output_1_ESM.pt, …]]
+    esm = groupFiles(esm_files, sizes) // ['demo', [output_1_ESM.pt, ...]]
 
     MERGE(dnabert.join(esm), code)
     PREDICT(MERGE.out.merged, models, code)
     // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
     calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
     CONSENSUS(calls, options.min_score == null ? [] : options.min_score, code)
+    refusals = refusalFiles(refused).mix(EXTRACT_FRAMES.out.refused, CONSENSUS.out.refused)
+    if (options.strict) {
+        refusals.subscribe { file -> error(refusal(file)) }
+    }
+    names = samples.map { sample, _fasta -> sample }.mix(refused.map { sample, _reason -> sample })
     REPORT(
-        CONSENSUS.out.summary.collect(sort: true),
-        DNABERT_S.out.facts.mix(esm_facts).collect(sort: true),
+        names.collect(sort: true),
+        CONSENSUS.out.summary.collect(sort: true).ifEmpty([]),
+        DNABERT_S.out.facts.mix(esm_facts).collect(sort: true).ifEmpty([]),
+        refusals.collect(sort: true).ifEmpty([]),
         models,
         reportedOptions(options),
         code
     )
+    FAILED_SAMPLES(REPORT.out.failed)
 }
 
 workflow {
@@ -79,12 +89,13 @@ workflow {
         println(helpText(params))
     }
     else {
-        def run = checkedRun(params)
+        def run = checkedRun(params, workflow.commandLine)
+        def release = holdOutdir(run.options.outdir, (run.samples + run.refused).collect { row -> row[0] })
         def info = "${run.options.outdir}/pipeline_info"
         log.info("virnucpro ${workflow.manifest.version}: ${run.samples.size()} sample(s), models ${run.model_set.path.name}, " +
             (run.options.v1_fallback ? 'Architecture: v1.0 (--v1_fallback)' : 'Architecture: v2.0 hybrid (ESM-2 v2.0, DNABERT-S v1.0)'))
 
-        VIRNUCPRO(channel.fromList(run.samples), run.model_set, run.options)
+        VIRNUCPRO(channel.fromList(run.samples), channel.fromList(run.refused), run.model_set, run.options)
 
         // EXTRACT_FRAMES: {python: '3.11.2'}
         channel.topic('versions')
@@ -96,7 +107,8 @@ workflow {
             .collectFile(name: 'versions.yml', storeDir: info, newLine: true, sort: true)
 
         workflow.onComplete = {
-            if (workflow.success) {
+            release.call()
+            if (file("${run.options.outdir}/report.html", glob: false).exists()) {
                 log.info("Report: ${run.options.outdir}/report.html")
             }
         }

@@ -7,6 +7,7 @@ import click
 
 from virnucpro.calling.consensus import consensus as call_sample
 from virnucpro.cli.entry import run
+from virnucpro.cli.options import refused
 
 FILE = click.Path(path_type=Path)
 
@@ -17,6 +18,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--fasta", required=True, type=FILE, help="The input of the sample.")
 @click.option("--records", required=True, type=FILE, help="<sample>_records.tsv")
 @click.option("--layout", required=True, type=FILE, help="<sample>_layout.tsv")
+@refused
 @click.argument("results", type=FILE)
 def consensus(
     sample: str, min_score: float | None, fasta: Path, records: Path, layout: Path, results: Path

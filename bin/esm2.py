@@ -27,7 +27,8 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 @click.option(
     "--attempt", type=click.IntRange(1), default=1, help="Each further one halves the token budget."
 )
-@click.option("--checkpoint-dir", type=FILE, help="Where shards of an unfinished run stay.")
+@click.option("--rank-timeout", type=click.IntRange(1), help="Seconds without progress of a rank.")
+@click.option("--checkpoint-dir", type=FILE, help="Where shards stay for runs with the same proteins.")
 @click.argument("inputs", metavar="SAMPLE=FASTA...", nargs=-1, required=True)
 def esm2(
     models: Path,
@@ -38,6 +39,7 @@ def esm2(
     attention: str,
     token_budget: int | None,
     attempt: int,
+    rank_timeout: int | None,
     checkpoint_dir: Path | None,
     inputs: tuple[str, ...],
 ) -> None:
@@ -55,6 +57,8 @@ def esm2(
         checkpoint_dir=checkpoint_dir,
         token_budget=max(budget >> (attempt - 1), 1),
         threads=threads,
+        keep_shards=checkpoint_dir is not None,
+        rank_timeout=rank_timeout,
     )
     facts, failures = embed_proteins(outputs, model, ranks, config, Path())
     check(failures, len(ranks), "ESM-2 v2.0")

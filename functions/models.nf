@@ -23,12 +23,12 @@ def findModels(models) {
         error("${manifest}: must be a JSON object with a whole number window_length; make the model set again")
     }
     def listing = filesBelow(folder).collect { path -> "${folder.relativize(path)} ${path.size()} ${path.lastModified()}" }
-    [path: folder, window_length: facts.window_length, precision: facts.precision, fingerprint: digest([manifest.text] + listing)]
+    [path: folder, window_length: facts.window_length, precision: facts.precision, fingerprint: digest([manifest.getText('UTF-8')] + listing)]
 }
 
 def readManifest(manifest) {
     try {
-        new groovy.json.JsonSlurper().parseText(manifest.text)
+        new groovy.json.JsonSlurper().parseText(manifest.getText('UTF-8'))
     }
     catch (groovy.json.JsonException _failure) {
         null
@@ -40,7 +40,7 @@ def readManifest(manifest) {
 def codeDigest() {
     def root = file("${moduleDir}/..", glob: false)
     def code = ['virnucpro', 'bin'].collectMany { folder -> filesBelow(root.resolve(folder)) }
-    digest(code.findAll { path -> path.name ==~ /.*\.(py|j2)/ }.collectMany { path -> [root.relativize(path), path.text] })
+    digest(code.findAll { path -> path.name ==~ /.*\.(py|j2)/ }.collectMany { path -> [root.relativize(path), path.getText('UTF-8')] })
 }
 
 def filesBelow(folder) {

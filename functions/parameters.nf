@@ -1,7 +1,7 @@
 // The parameters, as nextflow_schema.json declares them: --help and the checks before anything runs.
 
 def schemaGroups() {
-    new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../nextflow_schema.json", glob: false).text)['$defs'].values()
+    new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../nextflow_schema.json", glob: false).getText('UTF-8'))['$defs'].values()
 }
 
 // The text of --help. `defaults` are the values that nextflow.config gives.
@@ -21,7 +21,7 @@ def helpText(defaults) {
 }
 
 // The given parameters as a map of checked, typed values; a wrong one stops the run with one line.
-def checkedParameters(given) {
+def checkedParameters(given, command_line) {
     def rules = schemaGroups().collectEntries { group -> group.properties }
     given.keySet().findAll { name -> !(name in rules) }.each { name ->
         // Nextflow turns --min-score into minScore.
@@ -34,6 +34,12 @@ def checkedParameters(given) {
             if (given[name] == null) {
                 error("--${name} is missing: ${group.properties[name].description} (--help lists all parameters)")
             }
+        }
+    }
+    given.findAll { name, value -> value instanceof Number && rules[name].type == 'string' }.each { name, value ->
+        def typed = (command_line =~ "--${name}[ =](\\S+)").collect { found -> found[1] }.find()
+        if (typed && typed != value.toString()) {
+            error("--${name} ${typed}: Nextflow takes this for the number ${value}; put ./ before a folder, or give it in a -params-file, in quotes")
         }
     }
     rules.collectEntries { name, rule -> [name, given[name] == null ? null : typedValue(name, rule, given[name])] }

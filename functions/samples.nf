@@ -6,12 +6,15 @@ def readSamples(input) {
         error("--input ${input}: is a folder; give a FASTA file, a quoted glob such as '${input}/*.fa', or a samplesheet")
     }
     def samples = path.exists() ? (path.name.toLowerCase().endsWith('.csv') ? readSamplesheet(path) : [[sampleName(path), path]])
-        : input =~ /[*?{\[]/ ? files(input).sort().collect { fasta -> [sampleName(fasta), fasta] }
+        : input =~ /[*?{\[]/ ? matching(input).collect { fasta -> [sampleName(fasta), fasta] }
         : error("--input ${input}: no such file")
     if (!samples) {
         error("--input ${input}: no file matches")
     }
-    samples.each { sample, fasta -> checkSampleName(sample, fasta) }
+    samples.each { sample, fasta ->
+        checkSampleName(sample, fasta)
+        checkStageable(fasta, '--input')
+    }
     samples.groupBy { sample, _fasta -> sample }.each { sample, rows ->
         if (rows.size() > 1) {
             def names = rows.collect { _sample, fasta -> fasta.toUriString() }.join(' and ')
@@ -21,9 +24,17 @@ def readSamples(input) {
     samples
 }
 
+// The files of a glob in order, and the links that lead nowhere, which Nextflow passes over.
+def matching(glob) {
+    def folder = glob.replaceFirst(/[^\/]*[*?{\[].*$/, '') ?: './'
+    def place = file(folder, glob: false)
+    def links = place.scheme == 'file' && place.exists() ? files("${place.toRealPath()}/${glob - folder}", followLinks: false).findAll { path -> path.isLink() && !path.exists() } : []
+    (files(glob) + links).sort()
+}
+
 // One row per sample; a relative FASTA path starts from the sheet's own folder.
 def readSamplesheet(sheet) {
-    def rows = sheet.text.replace('\uFEFF', '').readLines().withIndex(1)
+    def rows = sheet.getText('UTF-8').replace('\uFEFF', '').readLines().withIndex(1)
         .findAll { line, _number -> line.trim() }
         .collect { line, number -> [csvCells(line), number] }
     if (!rows) {
@@ -64,9 +75,31 @@ def sampleName(fasta) {
     fasta.name.replaceFirst(/(?i)\.(fa|fasta|fna|fas)(\.gz)?$/, '').replaceAll(/[^A-Za-z0-9._+-]/, '_')
 }
 
-// Each sample becomes a folder of the output, beside pipeline_info/ and report.html.
+// Each sample becomes a folder of the output, beside pipeline_info/ and report.html; the rule of sample_name again.
 def checkSampleName(sample, fasta) {
-    if (sample in ['', '.', '..', 'pipeline_info', 'report.html']) {
+    if (sample in ['', 'pipeline_info', 'report.html', 'summary.tsv'] || sample =~ /^[.-]/) {
         error("${fasta}: '${sample}' cannot name a sample; name it otherwise in a samplesheet (columns sample,fasta)")
     }
+    if (sample.size() > 200) {
+        error("${fasta}: its sample name has ${sample.size()} characters, more than 200; name it otherwise in a samplesheet (columns sample,fasta)")
+    }
+}
+
+// Nextflow links every input into its tasks by a command that these names break, or worse.
+def checkStageable(path, parameter) {
+    def shown = groovy.json.StringEscapeUtils.escapeJava(path.toString())
+    if (path.name =~ /^[-#]/ || path.toString() =~ /[\x00-\x1f\x7f$*?]|\s$/) {
+        error("${parameter} ${shown}: a file name must not begin with - or #, end with a blank, or hold \$ * ? or control characters, nor may its folders; rename it, or link to it under another name")
+    }
+}
+
+// ['blank', 'in/blank.fa: is no FASTA'] -> blank.refused.json, as the tasks write it
+def refusalFiles(refused) {
+    refused.collectFile { sample, reason -> ["${sample}.refused.json", groovy.json.JsonOutput.toJson([sample: sample, reason: reason])] }
+}
+
+// blank.refused.json -> 'blank: in/blank.fa: is no FASTA'
+def refusal(file) {
+    def said = new groovy.json.JsonSlurper().parseText(file.getText('UTF-8'))
+    "${said.sample}: ${said.reason}"
 }

@@ -49,6 +49,12 @@ def sample_name(path: Path) -> str:
     return name
 
 
+def refuse(sample: str, reason: str, path: Path) -> None:
+    """Write why a sample drops out of a run, for the report."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"sample": sample, "reason": reason}) + "\n", encoding="utf-8")
+
+
 def file_number(path: Path) -> int:
     """The N of `output_N.fa` and of every file made from it. Raises `InputError` for another name.
 
@@ -76,8 +82,12 @@ def atomic(path: Path) -> Iterator[Path]:
             yield temporary
             _sync(temporary)
             temporary.replace(path)
-    except PermissionError as error:
-        raise InputError(f"{error.filename}: cannot be written; choose another output folder") from error
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        if isinstance(error, PermissionError):
+            raise InputError(f"{error.filename}: cannot be written; choose another output folder") from error
+        raise
     finally:
         _remove_partial(temporary)
 

@@ -1,8 +1,9 @@
 // Turns frame scores into one call per window and per input record, and counts what became of each.
 process CONSENSUS {
     tag "${sample}"
+    label 'per_sample'
     label 'process_single'
-    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', saveAs: { name -> name.endsWith('_summary.json') ? null : name }
+    publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', saveAs: { name -> name.endsWith('_summary.json') || name.endsWith('.refused.json') ? null : name }
 
     input:
     tuple val(sample), path(predictions), path(fasta), path(records), path(layout)
@@ -10,17 +11,19 @@ process CONSENSUS {
     val code      // digest of the package
 
     output:
-    tuple val(sample), path('prediction_results_highestscore.csv'), emit: windows_v1
-    tuple val(sample), path("${sample}_contigs.tsv"), path("${sample}_windows.tsv"), emit: tables
-    tuple val(sample), path("${sample}_viral.fa"), emit: viral
-    path "${sample}_summary.json", emit: summary
-    path "${sample}_mqc.json", emit: multiqc
+    tuple val(sample), path('prediction_results_highestscore.csv'), emit: windows_v1, optional: true
+    tuple val(sample), path("${sample}_contigs.tsv"), path("${sample}_windows.tsv"), emit: tables, optional: true
+    tuple val(sample), path("${sample}_viral.fa"), emit: viral, optional: true
+    path "${sample}_summary.json", emit: summary, optional: true
+    path "${sample}_mqc.json", emit: multiqc, optional: true
+    path '*.refused.json', emit: refused, optional: true // instead of all these: why the sample drops out
     tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
 
     script:
     def threshold = min_score == [] ? '' : "--min-score ${min_score}"
     """
-    consensus.py --sample '${sample}' ${threshold} --fasta ${fasta} --records ${records} --layout ${layout} ${predictions}
+    consensus.py --sample '${sample}' ${threshold} --fasta ${fasta} --records ${records} --layout ${layout} \\
+        --refused '${sample}.refused.json' ${predictions}
     """
 
     stub:

@@ -1,6 +1,7 @@
 // Embeds the nucleotide frames of one file with DNABERT-S.
 process DNABERT_S {
     tag "${sample} ${fasta.baseName}"
+    label 'per_sample'
     label 'process_gpu'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/nucleotide/${name}" : null }
 

@@ -1,3 +1,5 @@
+include { quoted } from '../../functions/shell'
+
 // Embeds protein frames of many files, of any number of samples, with ESM-2: one task, all GPUs of its node.
 process ESM2 {
     tag "${fastas.size()} file(s)${part}"
@@ -16,6 +18,7 @@ process ESM2 {
     val attention      // back end, or auto
     val token_budget   // tokens per batch, or auto; halved at each further attempt (exit code 75: out of GPU memory)
     val gpus           // ranks, or all
+    val rank_timeout   // seconds without progress that a rank may have, or [] for the default
     val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash
     val code           // digest of the package
 
@@ -28,11 +31,12 @@ process ESM2 {
 
     script:
     def device = task.accelerator ? 'cuda' : 'cpu'
-    def checkpoints = checkpoint_dir ? "--checkpoint-dir '${checkpoint_dir}'" : ''
+    def checkpoints = checkpoint_dir ? "--checkpoint-dir ${quoted(checkpoint_dir)}" : ''
+    def patience = rank_timeout ? "--rank-timeout ${rank_timeout}" : ''
     def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
     """
     esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${gpus} \\
-        --attention ${attention} --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${checkpoints} ${inputs.join(' ')}
+        --attention ${attention} --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${patience} ${checkpoints} ${inputs.join(' ')}
     """
 
     stub:

@@ -1,6 +1,7 @@
 // Embeds the protein frames of one file with ESM-2 the v1.0 way: fair-esm, padded batches.
 process ESM2_V1 {
     tag "${sample} ${fasta.baseName}"
+    label 'per_sample'
     label 'process_gpu'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/protein/${name}" : null }
 

@@ -1,6 +1,7 @@
 // Cuts the records of one sample into windows, and windows into open reading frames.
 process EXTRACT_FRAMES {
     tag "${sample}"
+    label 'per_sample'
     label 'process_single'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '**.{fa,faa}', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/${name}" : null }
 
@@ -11,15 +12,17 @@ process EXTRACT_FRAMES {
     val code          // digest of the package
 
     output:
-    tuple val(sample), path('nucleotide/output_*.fa', arity: '1..*'), emit: nucleotide
-    tuple val(sample), path('protein/output_*.fa', arity: '1..*'), emit: protein
-    tuple val(sample), path("${sample}_records.tsv"), path("${sample}_layout.tsv"), emit: tables
-    tuple val(sample), path("${sample}_chunked*.fa"), path("${sample}_identified_*"), emit: whole
+    tuple val(sample), path('nucleotide/output_*.fa', arity: '0..*'), emit: nucleotide, optional: true
+    tuple val(sample), path('protein/output_*.fa', arity: '0..*'), emit: protein, optional: true
+    tuple val(sample), path("${sample}_records.tsv"), path("${sample}_layout.tsv"), emit: tables, optional: true
+    tuple val(sample), path("${sample}_chunked*.fa"), path("${sample}_identified_*"), emit: whole, optional: true
+    path '*.refused.json', emit: refused, optional: true // instead of all these: why the sample drops out
     tuple val("${task.process}"), val('python'), eval("python3 --version | cut -d' ' -f2"), topic: versions
 
     script:
     """
-    extract_frames.py --sample '${sample}' --window-length ${window_length} --split-size ${split_size} ${fasta}
+    extract_frames.py --sample '${sample}' --window-length ${window_length} --split-size ${split_size} \\
+        --refused '${sample}.refused.json' ${fasta}
     """
 
     stub:

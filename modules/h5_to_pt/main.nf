@@ -1,6 +1,7 @@
 // Gives the embeddings of one HDF5 file back per output_N, in the order of the DNABERT-S files.
 process H5_TO_PT {
     tag "${sample}"
+    label 'per_sample'
     label 'process_single'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/protein/${name}" : null }
 

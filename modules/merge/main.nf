@@ -1,6 +1,7 @@
 // Joins the two embeddings of each frame, id by id, for every output_N of a sample.
 process MERGE {
     tag "${sample}"
+    label 'per_sample'
     label 'process_single'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy', pattern: '*.pt', saveAs: { name -> task.ext.keep_intermediate ? "intermediate/merged/${name}" : null }
 

@@ -1,6 +1,7 @@
 // Scores every frame of a sample with the classifier.
 process PREDICT {
     tag "${sample}"
+    label 'per_sample'
     label 'process_low'
     publishDir { "${task.ext.outdir}/${sample}" }, mode: 'copy'
 

@@ -5,7 +5,7 @@ include { checkedRun } from '../../functions/checks'
 
 def verdict(given) {
     try {
-        def run = checkedRun(given)
+        def run = checkedRun(given, '')
         "ok ${run.samples.collect { sample, _fasta -> sample }.join(' ')}"
     }
     catch (Exception failure) {

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import jinja2
 
 import virnucpro
 from virnucpro.calling.figures import OUTCOMES, bars, flow, histogram, outcomes
+from virnucpro.calling.tables import MISSING
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.model_set import ModelSet
@@ -29,35 +30,66 @@ _KEY = (
 )
 _SUMMED = ("sequences", "unique_sequences", "tokens", "seconds", "compute_seconds", "batches", "recomputed")
 _SUMMARY_KEYS = {"sample", "records", "windows", "frames", "status", "calls", "histogram", "length_classes"}
+_REFUSAL_KEYS = {"sample", "reason"}
+_LOST = "a task of it failed; the log of the run names it"
+OVERVIEW = (
+    *("sample", "status", "reason"),
+    *("records", "bases", "windows", "windows_with_frame", "frames", "virus", "others", "no_call"),
+)
 
 
-def report(models: str, options: Path, facts: Iterable[Path], directory: Path) -> None:
-    """Write `report.html` and `run_info.json` into `directory`.
+def report(
+    models: str, options: Path, facts: Iterable[Path], directory: Path, samples: Iterable[str] = ()
+) -> dict[str, str]:
+    """Write `report.html`, `run_info.json` and `summary.tsv` into `directory`; gives the samples that failed,
+    and why.
 
-    `facts` is any mix of `<sample>_summary.json` and run facts of embedding tasks; `options` a JSON object.
-    Raises `InputError` for a file that is neither, for two samples of one name, or without any sample.
+    `facts` is any mix of `<sample>_summary.json`, facts of embedding tasks, and refusals; `options` a JSON
+    object; `samples` the names of all samples of the run, so that none is lost. Raises `InputError` for a
+    file that is none of these, for two samples of one name, or without any sample.
     """
     summaries, stages = [], []
+    failed: dict[str, str] = {}
     for path in facts:
         content = _read(path)
         if content.keys() >= _SUMMARY_KEYS:
             summaries.append(content)
         elif content.keys() >= {*_KEY, *_SUMMED}:
             stages.append(content)
+        elif content.keys() == _REFUSAL_KEYS:
+            failed[content["sample"]] = content["reason"]
         else:
             raise InputError(f"{path}: neither a sample's summary nor the facts of an embedding task")
     summaries.sort(key=lambda summary: str(summary["sample"]))
     names = [summary["sample"] for summary in summaries]
-    if not names:
+    failed |= {name: _LOST for name in samples if name not in failed and name not in names}
+    failed = dict(sorted(failed.items()))
+    if not (names or failed):
         raise InputError("no <sample>_summary.json was given; a report needs one sample at least")
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"sample {name!r} was given twice; give each sample a name of its own")
-    info = run_info(ModelSet.open(models), _read(options), summaries, stages)
-    with atomic(directory / "run_info.json") as temporary:
-        temporary.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with atomic(directory / "report.html") as temporary:
-        temporary.write_text(render(info, summaries), encoding="utf-8")
+    info = run_info(ModelSet.open(models), _read(options), summaries, stages, failed)
+    texts = {
+        "run_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n",
+        "report.html": render(info, summaries),
+        "summary.tsv": overview(summaries, failed),
+    }
+    for name, text in texts.items():
+        with atomic(directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return failed
+
+
+def overview(summaries: Sequence[dict[str, Any]], failed: Mapping[str, str]) -> str:
+    """`summary.tsv`: one row a sample, those that failed first; the counts of one that failed are NA."""
+    rows: list[tuple[str, ...]] = [OVERVIEW]
+    for name, reason in failed.items():
+        rows.append((name, "failed", " ".join(reason.split()), *[MISSING] * (len(OVERVIEW) - 3)))
+    for summary in summaries:
+        counts = {**summary, **summary["calls"]}
+        rows.append((summary["sample"], "done", MISSING, *(str(counts[name]) for name in OVERVIEW[3:])))
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def run_info(
@@ -65,6 +97,7 @@ def run_info(
     options: dict[str, Any],
     summaries: Sequence[dict[str, Any]],
     stages: Sequence[dict[str, Any]],
+    failed: Mapping[str, str],
 ) -> dict[str, Any]:
     """What ran, with what, and how fast; the same run gives the same text but for seconds."""
     return {
@@ -88,6 +121,7 @@ def run_info(
             }
             for summary in summaries
         },
+        "failed": dict(failed),
     }
 
 

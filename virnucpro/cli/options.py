@@ -1,5 +1,6 @@
 """Options that the entry points in bin/ share."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import click
 
 from virnucpro.defaults import DEVICES, PRECISIONS
+from virnucpro.errors import InputError
+from virnucpro.files import refuse
 
 FILE = click.Path(path_type=Path)
 
@@ -21,6 +24,25 @@ def on_device(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def refused(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --refused: a command on one --sample then ends well for bad input, and writes its reason there."""
+
+    @click.option(
+        "--refused", type=FILE, help="Write there, as JSON, why the sample is refused, and end well."
+    )
+    @functools.wraps(command)
+    def run(*, refused: Path | None, **given: Any) -> None:
+        try:
+            command(**given)
+        except InputError as error:
+            if refused is None:
+                raise
+            refuse(given["sample"], str(error), refused)
+            click.echo(f"Error: {error}", err=True)
+
+    return run
 
 
 class TokenBudget(click.ParamType[int | None]):

@@ -114,7 +114,7 @@ def gather(
         rows = index.unique_of[first : first + count]
         ids = (id for path in files for id, _ in read_frames(path))
         first += count
-        with atomic(output) as temporary, h5py.File(temporary, "w", libver="v110") as file:  # with checksums
+        with atomic(output) as temporary, _create(temporary) as file:
             file.attrs.update(attributes)
             id_set = file.create_dataset("sequence_ids", (count,), dtype=h5py.string_dtype())
             sums = (
@@ -127,6 +127,12 @@ def gather(
                 block = rows[start : start + _BLOCK]
                 id_set[start : start + len(block)] = list(islice(ids, len(block)))
                 vectors[start : start + len(block)] = _take(shards, place_of[block], dim)
+
+
+def _create(path: Path) -> h5py.File:
+    """A new HDF5 file of the version from which on its structure has checksums; HDF5 need not lock it, which
+    not every file system can."""
+    return h5py.File(path, "w", libver="v110", locking=False)
 
 
 class _Shard:

@@ -9,7 +9,6 @@ rules for a Nextflow run.
 """
 
 import errno
-import json
 import logging
 import re
 import tempfile
@@ -32,8 +31,12 @@ PUBLISHED = (
 _INTERMEDIATE = re.compile(
     r"intermediate/(.+_(chunked\d+\.fa|identified_\w+\.faa?)|embeddings\w*\.h5|\w+/output_\w+\.(fa|pt))"
 )
-_REPORT, _RUN_INFO = "report.html", "run_info.json"
-_REPORT_TAG = b'<meta name="generator" content="virnucpro'
+# What is said about the run, where, and what shows that such a file is ours.
+ABOUT = {
+    "report.html": b'<meta name="generator" content="virnucpro',
+    "summary.tsv": b"sample\tstatus\treason\t",
+    "pipeline_info/run_info.json": b'"virnucpro":',
+}
 _NOT_OF_THE_USER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG)
 log = logging.getLogger(__name__)
 
@@ -100,23 +103,22 @@ class Output:
 
     def check(self, may_hold_files: bool) -> None:
         """Raise `InputError` where results would touch what is not ours."""
-        ours = (self._target, self._attempts, self.folder / "pipeline_info", self.folder / _REPORT)
-        there = [path for path in self.folder.iterdir() if path.name != LOCK and path.suffix != ".unfinished"]
+        there = [p for p in self.folder.iterdir() if p.name != LOCK and not p.match(".*.unfinished")]
         if there and not may_hold_files:
             raise InputError(
                 f"{self.folder}: exists and is not empty; "
                 "choose another --output-dir, or --force to write into it"
             )
-        for path in (*ours, ours[2] / _RUN_INFO):
+        folders = (self._target, self._attempts, self.folder / "pipeline_info")
+        about = {self.folder / name: sign for name, sign in ABOUT.items()}
+        for path in (*folders, *about):
             if path.is_symlink():
                 self._refuse(f"{path}: is a link, and may lead out of the folder")
-        for path in ours[:3]:
-            if path.exists() and not path.is_dir():
-                self._refuse(f"{path}: is a file, where a folder is to be")
-        if self._target.exists() and (stranger := self._stranger()):
+            if path.exists() and path.is_dir() != (path in folders):
+                self._refuse(f"{path}: is a {'folder' if path.is_dir() else 'file'}, where ours is not")
+        stranger = self._stranger() or next((p for p, sign in about.items() if not _is_ours(p, sign)), None)
+        if stranger:
             self._refuse(f"{stranger}: is not virnucpro's, and would be replaced")
-        if not (_is_report(ours[3]) and _is_run_info(ours[2] / _RUN_INFO)):
-            self._refuse(f"{ours[3]}, {ours[2] / _RUN_INFO}: not both are virnucpro's, and would be replaced")
         others = [
             path.name for path in there if path != self._target and mark(path).get("virnucpro") == RESULTS
         ]
@@ -159,12 +161,11 @@ class Output:
 
     def finish(self) -> None:
         """Let the report appear beside the result, and remove what all attempts at this run have left."""
-        info = self.folder / "pipeline_info"
-        info.mkdir(exist_ok=True)
+        (self.folder / "pipeline_info").mkdir(exist_ok=True)
         for _, work in sorted(self._mine().items()):
-            for name, target in ((_RUN_INFO, info / _RUN_INFO), (_REPORT, self.folder / _REPORT)):
-                if (work / name).exists():
-                    (work / name).replace(target)
+            for name in ABOUT:
+                if (made := work / Path(name).name).exists():
+                    made.replace(self.folder / name)
             remove_own(work, UNFINISHED)
         if self._attempts.exists():
             remove_empty(self._attempts)
@@ -190,10 +191,10 @@ class Output:
 
     def _stranger(self) -> Path | None:
         """What stands in the sample's folder and is not ours: the folder itself when it has no mark."""
+        if not self._target.exists() or not any(self._target.iterdir()):
+            return None
         said = mark(self._target)
-        if (said.get("virnucpro"), said.get("sample")) != (RESULTS, self.sample) and any(
-            self._target.iterdir()
-        ):
+        if (said.get("virnucpro"), said.get("sample")) != (RESULTS, self.sample):
             return self._target
         names = {MARK, *(name.format(self.sample) for name in PUBLISHED)}
         for path in sorted(self._target.rglob("*")):
@@ -218,20 +219,9 @@ def _check_writable(folder: Path) -> None:
         raise InputError(f"{why}; choose another --output-dir") from None
 
 
-def _is_report(path: Path) -> bool:
-    """Whether it is a page of ours, or none is there."""
+def _is_ours(path: Path, sign: bytes) -> bool:
+    """Whether a file that says something about a run is ours; also when none is there."""
     if not path.exists():
         return True
-    with path.open("rb") as page:
-        return _REPORT_TAG in page.read(4096)
-
-
-def _is_run_info(path: Path) -> bool:
-    """Whether it is a run's facts of ours, or none are there."""
-    if not path.exists():
-        return True
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(said, dict) and "virnucpro" in said.get("versions", {})
+    with path.open("rb") as file:
+        return sign in file.read(4096)

@@ -26,7 +26,7 @@ from virnucpro.files import atomic, file_number, sample_name
 from virnucpro.journal import Journal
 from virnucpro.models.checksums import file_sha256
 from virnucpro.models.model_set import ModelSet
-from virnucpro.pipeline.output import PUBLISHED, opened
+from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
 
@@ -249,7 +249,7 @@ class _Work:
                 log.warning("%s: damaged, so the report says nothing of its stage", path)
         report(str(self.models.directory), options, [summary, *facts], self.folder)
         made = [self.result / name.format(self.sample) for name in PUBLISHED]
-        self.journal.enter("result", [*made, self.folder / "report.html", self.folder / "run_info.json"])
+        self.journal.enter("result", [*made, *(self.folder / Path(name).name for name in ABOUT)])
 
     def _missing(self, files: dict[Path, Path]) -> list[Path]:
         """The keys whose file is not whole."""
