@@ -16,7 +16,8 @@ setup: ## build .venv from the lock file (nothing to do when it is up to date)
 	@tools/setup.sh
 
 demo: setup ## call the bundled sequences with the mini models, on the CPU
-	$(in_venv) tools/nextflow run main.nf -profile test,local --outdir results/demo
+	@mkdir -p .demo # its work and history stay out of those of your own runs here
+	cd .demo && PATH="$$PWD/../.venv/bin:$$PATH" ../tools/nextflow run ../main.nf -profile test,local --outdir ../results/demo
 	@$(venv)/python tools/show_calls.py results/demo
 
 lint: setup ## ruff and mypy
@@ -50,6 +51,8 @@ lock: setup ## write the lock files again (LOCK_FLAGS=--upgrade for newer versio
 	    --output-file requirements-bench.lock; \
 	compile - --output-file tools/uv.lock <<< uv
 
-clean: ## remove everything that was made here, the environment included
-	rm -rf .venv .tools .nextflow .nextflow.log* .nf-test .nf-test.log work results build *.egg-info \
-	    .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what make made, the environment included; results and work of your own runs stay
+	rm -rf .venv .tools/nextflow-* .tools/partial.* .tools/setup.lock .demo .nf-test .nf-test.log build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf results/demo
+	test -e .tools/nxf-home/config || rm -rf .tools/nxf-home # a config there is yours
+	rmdir results .tools 2> /dev/null || true

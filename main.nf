@@ -95,6 +95,8 @@ workflow {
         log.info("virnucpro ${workflow.manifest.version}: ${run.samples.size()} sample(s), models ${run.model_set.path.name}, " +
             (run.options.v1_fallback ? 'Architecture: v1.0 (--v1_fallback)' : 'Architecture: v2.0 hybrid (ESM-2 v2.0, DNABERT-S v1.0)'))
 
+        run.refused.each { sample, reason -> log.error("${sample}: ${reason}") }
+
         VIRNUCPRO(channel.fromList(run.samples), channel.fromList(run.refused), run.model_set, run.options)
 
         // EXTRACT_FRAMES: {python: '3.11.2'}

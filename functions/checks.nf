@@ -12,6 +12,7 @@ def checkedRun(given, command_line) {
     }
     def model_set = findModels(values.models)
     checkStageable(model_set.path, '--models')
+    checkStageable(file("${moduleDir}/..", glob: false).normalize(), 'The pipeline itself:')
     if (values.precision != 'auto' && model_set.precision && !(values.precision in model_set.precision)) {
         error("--precision ${values.precision}: model set ${values.models} allows ${model_set.precision.join(', ')}")
     }

@@ -25,7 +25,7 @@ def findStranger(folder, samples) {
     // What is said about the run, where, and what shows that such a file is ours.
     def about = [
         'report.html': '<meta name="generator" content="virnucpro',
-        'summary.tsv': 'sample\tstatus\treason\t',
+        'summary.tsv': 'sample\tstatus\treason',
         'pipeline_info/run_info.json': '"virnucpro":',
         'pipeline_info/versions.yml': '{virnucpro:'
     ].collectEntries { name, sign -> [folder.resolve(name), sign] }

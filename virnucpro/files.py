@@ -68,19 +68,21 @@ def file_number(path: Path) -> int:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, replace_folder: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success sync it and rename it, on any failure remove it.
 
-    Works for a file, which replaces one that is there, and for a folder, which replaces none. Raises
-    `InputError` when the folder cannot be written.
+    Works for a file, which replaces one that is there, and for a folder, which replaces none but one that the
+    caller knows to be ours (`replace_folder`). Raises `InputError` when the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}{_PARTIAL}")
+    temporary, old = (path.with_name(f".{path.name}{end}") for end in (_PARTIAL, f".old{_PARTIAL}"))
     try:
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_partial(temporary)  # a killed process may have left it
             yield temporary
             _sync(temporary)
+            if replace_folder and path.is_dir():
+                path.rename(old)
             temporary.replace(path)
     except OSError as error:
         if error.filename == str(temporary):
@@ -90,6 +92,8 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove_partial(temporary)
+        if replace_folder:
+            _remove_partial(old)
 
 
 @contextmanager

@@ -66,16 +66,25 @@ def lock(path: Path, patience: float = 0) -> Iterator[None]:
     """Hold the lock file `path`; it goes away in the end.
 
     Waits for `patience` seconds for another process to end, and says every minute for whom. Raises `Busy`
-    that names the owner when it has not, and `InputError` where `path` is a link.
+    that names the owner when it has not, and `InputError` where `path` is a link or may not be written.
     """
-    with naming(path):
-        descriptor = _wait(path, patience)
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _wait(path, patience)
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: cannot be written; choose another folder") from None
     try:
         yield
     finally:
         if _is_file_of(path, descriptor):
             path.unlink()
         os.close(descriptor)
+
+
+def lock_file(path: Path) -> Path:
+    """Where the lock of a file or folder that is to be made stands."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _wait(path: Path, patience: float) -> int:

@@ -93,19 +93,21 @@ def create(
     All parts become safetensors, checked against each other. A .pth classifier is read through an
     allow-list; no code in any file runs.
     """
+    from virnucpro.locks import lock, lock_file
     from virnucpro.models.assemble import assemble_model_set
     from virnucpro.models.fetch import local_part
 
     parts = {"esm2": esm2, "dnabert_s": dnabert_s, "classifier": classifier}
-    made = assemble_model_set(
-        directory,
-        esm2=esm2,
-        dnabert_s=dnabert_s,
-        classifier=classifier,
-        window_length=window_length,
-        precision=precision,
-        about={"sources": {part: local_part(path).source for part, path in parts.items()}},
-    )
+    with lock(lock_file(directory)):
+        made = assemble_model_set(
+            directory,
+            esm2=esm2,
+            dnabert_s=dnabert_s,
+            classifier=classifier,
+            window_length=window_length,
+            precision=precision,
+            about={"sources": {part: local_part(path).source for part, path in parts.items()}},
+        )
     click.echo(f"{made.directory}: model set {made.name!r}, windows of {made.window_length} bases")
 
 
@@ -119,6 +121,7 @@ def convert(part: str, source: Path, target: Path) -> None:
     SOURCE is in any published layout. TARGET is a new .safetensors file; for dnabert-s a new folder.
     """
     from virnucpro.errors import InputError
+    from virnucpro.locks import lock, lock_file
     from virnucpro.models.classifier import convert_classifier
     from virnucpro.models.dnabert_s import convert_dnabert_s
     from virnucpro.models.esm2_weights import convert_esm2
@@ -128,7 +131,8 @@ def convert(part: str, source: Path, target: Path) -> None:
     if part != "dnabert-s" and target.suffix != ".safetensors":
         raise InputError(f"{target}: the name must end in .safetensors")
     converters = {"esm2": convert_esm2, "dnabert-s": convert_dnabert_s, "classifier": convert_classifier}
-    converters[part](source, target)
+    with lock(lock_file(target)):
+        converters[part](source, target)
     click.echo(f"{target}: {part} of {source}")
 
 

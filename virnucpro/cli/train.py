@@ -52,11 +52,13 @@ def train(
 
     Example: virnucpro train genomes.tsv --data-dir genomes --output my_model_set
     """
+    from virnucpro.locks import lock, lock_file
     from virnucpro.training.train import Settings, train_model_set
 
     settings = Settings(
         window_length=window_length, fragments_per_class=fragments, seed=seed, threads=threads
     )
     log = logging.getLogger(__name__).info
-    train_model_set(table, data_dir or table.parent, output, encoders, settings, log)
+    with lock(lock_file(output)):
+        train_model_set(table, data_dir or table.parent, output, encoders, settings, log)
     click.echo(f"{output}: model set {output.name!r}; {output / 'MODEL_CARD.md'} says how well it does")

@@ -161,7 +161,6 @@ def _shard_folder(name: str, config: RuntimeConfig, work: Path) -> Iterator[Path
     with ExitStack() as stack:
 
         def claimed(root: Path) -> Path:
-            root.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock(root / f".{name}.lock"))
             folder = root / name
             if folder.exists() and (config.force_restart or not config.enable_checkpointing):
@@ -176,10 +175,6 @@ def _shard_folder(name: str, config: RuntimeConfig, work: Path) -> Iterator[Path
                 raise
             log.warning("%s; going on without the rows there", busy)
             folder = claimed(own)
-        except PermissionError as error:
-            raise InputError(
-                f"{error.filename}: cannot be written ({error.strerror}); choose another folder"
-            ) from None
         yield folder
 
 

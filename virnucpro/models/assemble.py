@@ -1,6 +1,7 @@
 """A model set from weights as their authors publish them: converted, checked against each other, listed."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from virnucpro.models.classifier import LABELS, convert_classifier, load_classif
 from virnucpro.models.dnabert_s import convert_dnabert_s, load_dnabert_s
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import convert_esm2
-from virnucpro.models.model_set import MANIFEST, ModelSet
+from virnucpro.models.model_set import MANIFEST, ModelSet, is_set_alone
 
 _META = torch.device("meta")  # weights are checked by name and shape there, and not read
 ANY_PRECISION = PRECISIONS[1:]  # all but auto
@@ -37,12 +38,13 @@ def assemble_model_set(
 
     `precision`: what it may run in. `about` adds free keys to the manifest (sources, training). Raises
     `InputError` naming the file that is missing, damaged, refused, or of another width, and when `directory`
-    exists, unless it is to `replace` it.
+    exists, unless it is to `replace` it and holds a model set of this name and nothing else.
     """
-    if directory.exists() and not replace:
+    name = name or directory.name
+    if os.path.lexists(directory) and not (replace and is_set_alone(directory, name)):
         raise InputError(f"{directory}: exists already; choose another folder or remove it")
     sizes = {"dnabert_s": load_dnabert_s(dnabert_s, _META).dim, "esm2": load_esm2(esm2, _META).dim}
-    with atomic(directory) as partial:
+    with atomic(directory, replace_folder=replace) as partial:
         partial.mkdir(parents=True)
         convert_classifier(classifier, partial / "classifier.safetensors")
         takes = load_classifier(partial / "classifier.safetensors").input_dim
@@ -55,7 +57,7 @@ def assemble_model_set(
         convert_esm2(esm2, partial / "esm2.safetensors")
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         manifest = {
-            "name": name or directory.name,
+            "name": name,
             "window_length": window_length,
             "esm2": "esm2.safetensors",
             "dnabert_s": "dnabert_s",

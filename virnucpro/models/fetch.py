@@ -4,7 +4,6 @@ Hugging Face repositories go through the hub's own client and its cache. Every d
 with the checksum that the server, or `published.json`, states, before anything reads it.
 """
 
-import fcntl
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from httpx2 import HTTPError, stream
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+from virnucpro.locks import lock, lock_file
 from virnucpro.models.assemble import assemble_model_set
 from virnucpro.models.checksums import file_sha256, matches
 from virnucpro.models.esm2_weights import fair_esm_download
@@ -24,6 +24,7 @@ from virnucpro.models.model_set import ModelSet, models_folder, published
 from virnucpro.models.weights import WEIGHT_FILES
 
 log = logging.getLogger(__name__)
+_PATIENCE = 2 * 3600.0  # seconds for which a fetch waits for another one of the same set
 _BESIDE_WEIGHTS = ("config.json", "tokenizer.json", "README.md")  # the README states the licence
 
 
@@ -51,7 +52,13 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
         if "://" not in value and not Path(value).exists():
             raise InputError(f"{value}: no such file or folder")
     directory = models_folder() / name
-    with _only_one(directory):
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise InputError(
+            f"{directory.parent}: cannot be written ({error.strerror}); set VIRNUCPRO_MODELS"
+        ) from None
+    with lock(lock_file(directory), _PATIENCE):  # a second fetch waits and finds it done
         if directory.is_dir():
             try:
                 found = ModelSet.open(directory)
@@ -74,21 +81,6 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
             about={"sources": {part: taken.source for part, taken in parts.items()}},
             replace=True,
         )
-
-
-@contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """One fetch of a set at a time; a second waits and finds it done."""
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        lock = directory.with_name(f".{directory.name}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"{directory.parent}: cannot be written ({error.strerror}); set VIRNUCPRO_MODELS"
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _encoder(facts: Mapping[str, str], given: str | None) -> Part:

@@ -81,6 +81,17 @@ class ModelSet:
         return "copy or create the model set again"
 
 
+def is_set_alone(folder: Path, name: str) -> bool:
+    """Whether a folder is a model set of that name, be it damaged, and holds no file but the set's."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        known = {MANIFEST, *manifest["files"]}
+        found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+        return not folder.is_symlink() and manifest["name"] == name and found <= known
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def published() -> Mapping[str, Any]:
     """What `virnucpro models fetch` knows, by name: where each part of a set is published."""
     known: Mapping[str, Any] = json.loads((_BUNDLED / "published.json").read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ _INTERMEDIATE = re.compile(
 # What is said about the run, where, and what shows that such a file is ours.
 ABOUT = {
     "report.html": b'<meta name="generator" content="virnucpro',
-    "summary.tsv": b"sample\tstatus\treason\t",
+    "summary.tsv": b"sample\tstatus\treason",
     "pipeline_info/run_info.json": b'"virnucpro":',
 }
 _NOT_OF_THE_USER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG)
