@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.embedding.hdf5 import create
 from virnucpro.embedding.index import Index
 from virnucpro.files import atomic, naming
 from virnucpro.sequences.fasta import read_frames
@@ -114,7 +115,7 @@ def gather(
         rows = index.unique_of[first : first + count]
         ids = (id for path in files for id, _ in read_frames(path))
         first += count
-        with atomic(output) as temporary, _create(temporary) as file:
+        with atomic(output) as temporary, create(temporary) as file:
             file.attrs.update(attributes)
             id_set = file.create_dataset("sequence_ids", (count,), dtype=h5py.string_dtype())
             sums = (
@@ -127,12 +128,6 @@ def gather(
                 block = rows[start : start + _BLOCK]
                 id_set[start : start + len(block)] = list(islice(ids, len(block)))
                 vectors[start : start + len(block)] = _take(shards, place_of[block], dim)
-
-
-def _create(path: Path) -> h5py.File:
-    """A new HDF5 file of the version from which on its structure has checksums; HDF5 need not lock it, which
-    not every file system can."""
-    return h5py.File(path, "w", libver="v110", locking=False)
 
 
 class _Shard:

@@ -136,7 +136,7 @@ class Output:
         number = 1
         while (new := self._attempts / f"{self.run}-{number}").exists():
             number += 1
-        claim(new, UNFINISHED, sample=self.sample, run=self.run, attempt=number)
+        claim(new, UNFINISHED, sample=self.sample, run=self.run)
         return new
 
     def finished(self, intermediate: bool) -> bool:
@@ -186,8 +186,14 @@ class Output:
 
     def _mine(self) -> dict[int, Path]:
         """The attempts at this run that are there, by number."""
-        marks = {path: mark(path) for path in self._attempts.glob(f"{self.run}-*")}
-        return {said["attempt"]: path for path, said in marks.items() if said.get("virnucpro") == UNFINISHED}
+        found = (
+            (path.name.removeprefix(f"{self.run}-"), path) for path in self._attempts.glob(f"{self.run}-*")
+        )
+        return {
+            int(number): path
+            for number, path in found
+            if number.isdecimal() and mark(path).get("virnucpro") == UNFINISHED
+        }
 
     def _stranger(self) -> Path | None:
         """What stands in the sample's folder and is not ours: the folder itself when it has no mark."""

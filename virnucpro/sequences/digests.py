@@ -2,9 +2,12 @@
 
 import hashlib
 import tempfile
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+from virnucpro.files import naming
 
 _PER_PASS = 1 << 20
 
@@ -23,11 +26,16 @@ class DigestLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with naming(Path(tempfile.gettempdir())):
+            self._file.close()
 
     def add(self, data: bytes) -> None:
-        """Note one item."""
-        self._file.write(hashlib.blake2b(data, digest_size=8).digest())
+        """Note one item. Raises `OSError` that names the folder for temporary files, where it is full."""
+        try:
+            self._file.write(hashlib.blake2b(data, digest_size=8).digest())
+        except OSError as error:
+            error.filename = tempfile.gettempdir()
+            raise
         self.count += 1
 
     def repeated(self) -> frozenset[int]:
@@ -40,6 +48,7 @@ class DigestLog:
         return frozenset(found)
 
     def _blocks(self) -> list[np.ndarray]:
-        self._file.flush()
+        with naming(Path(tempfile.gettempdir())):
+            self._file.flush()
         everything = np.memmap(self._file, dtype="<u8", mode="r", shape=(self.count,))
         return [everything[i : i + _PER_PASS] for i in range(0, self.count, _PER_PASS)]

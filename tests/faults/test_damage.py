@@ -1,0 +1,132 @@
+"""One bit of unfinished work turned over before --resume: repaired, or named; never another result."""
+
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import SOAK, Predict, Reference, published, rounds
+from virnucpro.cli.entry import Stopped
+from virnucpro.cli.main import main
+from virnucpro.pipeline import prediction
+from virnucpro.pipeline.output import Output
+
+V1 = ("-k",)
+V2 = ("-k", "--parallel", "--device", "cpu", "--token-budget", "150")
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(predict: Predict, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`virnucpro predict` in this process: its exit code and what it said; no traceback."""
+
+    def program(output: Path, *options: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["virnucpro", *predict.command(output, *options)[3:]])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capfd.readouterr().err
+        assert "Traceback" not in said, said
+        assert isinstance(end.value.code, int)
+        return end.value.code, said
+
+    return program
+
+
+@pytest.fixture
+def unfinished(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[tuple[tuple[str, ...], Path]]]:
+    """Output folders of runs that were stopped: before publishing, before calling, and, with half of the
+    shards' rows, within ESM-2."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped(15)
+
+    real = prediction.embed_proteins
+
+    def within_esm2(*given: object) -> None:
+        real(*given[:-1], stop)  # type: ignore[arg-type]
+
+    folders = []
+    for options, where, name in (
+        (V1, Output, "publish"),
+        (V1, prediction, "predict"),
+        (V2, Output, "publish"),
+        (V2, prediction, "embed_proteins"),
+    ):
+        output = tmp_path / f"stopped{len(folders)}"
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, within_esm2 if name == "embed_proteins" else stop)
+            assert run(output, *options)[0] == 128 + 15
+        folders.append((options, output))
+    shards = list(folders[-1][1].rglob("*.rows"))
+    assert shards, "the last one was stopped with its shards there"
+    with shards[0].open("r+b") as rows:
+        rows.truncate(shards[0].stat().st_size // 2)
+    yield folders
+
+
+def test_a_bit_turned_over_changes_no_result(
+    run: Run,
+    unfinished: list[tuple[tuple[str, ...], Path]],
+    undisturbed: Reference,
+    tmp_path: Path,
+    luck: random.Random,
+) -> None:
+    for number in range(rounds(24, 1000)):
+        # The slow ones, with ranks, in one of eight.
+        options, stopped = luck.choice(unfinished[2:] if number % 8 == 0 else unfinished[:2])
+        output = Path(shutil.copytree(stopped, tmp_path / "out"))
+        file = luck.choice(
+            [path for path in sorted(output.rglob("*")) if path.stat().st_size and path.is_file()]
+        )
+        content = bytearray(file.read_bytes())
+        place = luck.randrange(len(content))
+        content[place] ^= 1 << luck.randrange(8)
+        file.write_bytes(content)
+        code, said = run(output, *options, "--resume")
+        what = f"{file}, byte {place}: {said}"
+        if code == 0:
+            assert published(output) == undisturbed(options).files, what
+            for left in output.glob(".*.unfinished/*"):
+                assert f"{left}: its mark is damaged" in said, what
+        else:
+            assert code == 2 and file.name in said, what
+        shutil.rmtree(output)
+
+
+def test_every_file_of_unfinished_work_is_known_or_made_anew(
+    run: Run,
+    unfinished: list[tuple[tuple[str, ...], Path]],
+    undisturbed: Reference,
+    tmp_path: Path,
+) -> None:
+    """Each file cut in half, and each gone, of a run stopped just before its result appears."""
+    options, stopped = unfinished[0]
+    files = [path.relative_to(stopped) for path in sorted(stopped.rglob("*")) if path.is_file()]
+    for name in files if SOAK else files[::4]:
+        for cut in (True, False):
+            output = Path(shutil.copytree(stopped, tmp_path / "out"))
+            path = output / name
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if cut else path.unlink()
+            code, said = run(output, *options, "--resume")
+            assert code == 0, f"{name}: {said}"
+            assert published(output) == undisturbed(options).files, name
+            shutil.rmtree(output)
+
+
+def test_a_damaged_journal_loses_only_what_it_says_there(
+    run: Run, unfinished: list[tuple[tuple[str, ...], Path]], undisturbed: Reference
+) -> None:
+    options, stopped = unfinished[0]
+    (journal,) = stopped.rglob("journal")
+    lines = journal.read_bytes().split(b"\n")
+    place = next(n for n, line in enumerate(lines) if b"output_1_DNABERT_S.pt" in line)
+    lines[place] = lines[place].replace(b"output_1", b"output_9")
+    journal.write_bytes(b"\n".join(lines))
+    code, said = run(stopped, *options, "--resume")
+    assert code == 0 and "DNABERT-S v1.0: 1 of " in said
+    assert published(stopped) == undisturbed(options).files

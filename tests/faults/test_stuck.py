@@ -1,0 +1,75 @@
+"""Nothing hangs without a word: a stopped rank is ended and named, an orphan is not waited for."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Predict, Reference, published
+from tests.faults.test_kills import ranks_of
+from virnucpro.embedding import ranks
+from virnucpro.embedding.ranks import Rank, check, run_ranks
+from virnucpro.errors import RankFailed
+
+V2 = ("--parallel", "--device", "cpu", "--gpus", "2", "--token-budget", "150")
+
+
+def _get_on_or_not(rank: Rank, seconds: float) -> None:
+    """Rank 0 gets on for so long; rank 1 says nothing more after its first words."""
+    until = time.monotonic() + seconds
+    rank.alive()
+    while rank.number == 0 and time.monotonic() < until:
+        rank.alive()
+        time.sleep(0.1)
+    time.sleep(0 if rank.number == 0 else 600)
+
+
+def test_a_silent_rank_is_named_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that works longer than the limit but says so is left alone."""
+    monkeypatch.setattr(ranks, "_LOOK_EVERY", 0.2)
+    failures = run_ranks(_get_on_or_not, (8.0,), gpus=[None] * 2, threads=2, logs=tmp_path, patience=6)
+    assert [failure.rank for failure in failures] == [1]
+    with pytest.raises(RankFailed) as caught:
+        check(failures, 2, "ESM-2 v2.0")
+    log = re.escape(str(tmp_path / "rank_1.log"))
+    assert re.search(rf"rank 1 \(no progress for \d+ s; log: {log}\)", str(caught.value))
+    assert "--rank-timeout" in str(caught.value)
+
+
+def stop_a_rank(process: "subprocess.Popen[str]") -> int:
+    """SIGSTOP the first rank that has begun, as a hung disk would."""
+    while not (found := ranks_of(process)) and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.kill(found[0], signal.SIGSTOP)
+    return found[0]
+
+
+def test_a_stopped_rank_ends_the_run(predict: Predict, undisturbed: Reference, tmp_path: Path) -> None:
+    process = predict.start(tmp_path / "out", *V2, "--rank-timeout", "5")
+    stopped = stop_a_rank(process)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in said
+    found = re.search(r"rank \d \(no progress for \d+ s; log: (\S+)\)", said.strip().splitlines()[-1])
+    assert found and Path(found[1]).exists(), said
+    assert not Path(f"/proc/{stopped}").exists()
+    assert predict.run(tmp_path / "out", *V2, "--resume").code == 0
+    assert published(tmp_path / "out") == undisturbed(V2).files
+
+
+def test_an_orphan_is_not_waited_for(predict: Predict, undisturbed: Reference, tmp_path: Path) -> None:
+    """The run is killed beside a stopped rank, which cannot notice; the next run goes on at once."""
+    process = predict.start(tmp_path / "out", *V2)
+    orphan = stop_a_rank(process)
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+        assert Path(f"/proc/{orphan}").exists()
+        assert predict.run(tmp_path / "out", *V2, "--resume").code == 0
+        assert published(tmp_path / "out") == undisturbed(V2).files
+    finally:
+        os.kill(orphan, signal.SIGKILL)
