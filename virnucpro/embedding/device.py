@@ -8,6 +8,9 @@ import torch
 
 from virnucpro.errors import InputError
 
+# nvidia-smi's order; CUDA's own is the fastest card first. It is read when CUDA is first used.
+os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
