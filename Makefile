@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench container lock clean
+.PHONY: help setup demo test lint soak bench container lock clean
 
 # Relative on purpose: a checkout whose path holds spaces works too.
 venv := .venv/bin
@@ -32,6 +32,9 @@ test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
 	else \
 	    echo "NOTE: nf-test is not on the PATH: the module tests (modules/*/tests) were NOT run."; \
 	fi
+
+soak: setup ## the tests of tests/faults through many more kills, damages and full disks (hours)
+	$(in_venv) SOAK=1 python -m pytest tests/faults -v -s
 
 bench: setup ## measure ESM-2 beside its peers on this machine (other questions: benchmarks/*.py)
 	$(venv)/python -m uv pip install --quiet --python $(venv)/python --requirements requirements-bench.lock

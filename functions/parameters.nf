@@ -37,7 +37,7 @@ def checkedParameters(given, command_line) {
         }
     }
     given.findAll { name, value -> value instanceof Number && rules[name].type == 'string' }.each { name, value ->
-        def typed = (command_line =~ "--${name}[ =](\\S+)").collect { found -> found[1] }.find()
+        def typed = (command_line =~ "--${name}[ =](\\S+)").collect { found -> found[1] }.reverse().find()
         if (typed && typed != value.toString()) {
             error("--${name} ${typed}: Nextflow takes this for the number ${value}; put ./ before a folder, or give it in a -params-file, in quotes")
         }

@@ -80,6 +80,15 @@ def model_set(fair_esm: Path, dnabert_folder: Path, tmp_path_factory: pytest.Tem
     )
 
 
+@pytest.fixture(scope="session")
+def stub_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a stub run reads of a model set: its manifest."""
+    folder = tmp_path_factory.mktemp("stub models") / "stub"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"window_length": 500}')
+    return folder
+
+
 def random_dna(letters: random.Random, length: int) -> str:
     """Bases drawn evenly, stops avoided in one frame so that windows have something to embed."""
     codons = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT"]

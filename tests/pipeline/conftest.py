@@ -75,15 +75,6 @@ def pipeline(
     return nextflow(folder, *command, parser=parser, env=env)
 
 
-@pytest.fixture(scope="session")
-def stub_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a stub run reads of a model set: its manifest."""
-    folder = tmp_path_factory.mktemp("stub models") / "stub"
-    folder.mkdir()
-    (folder / "manifest.json").write_text('{"window_length": 500}')
-    return folder
-
-
 @pytest.fixture
 def succeeded() -> Callable[[Run], Run]:
     """Hand a run on when it ended well and without a warning; show what it printed when not."""
