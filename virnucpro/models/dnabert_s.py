@@ -20,7 +20,7 @@ from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.attention import Packed, attend
 from virnucpro.models.linear import Linear, prepack
-from virnucpro.models.weights import read_config, read_folder, write_safetensors
+from virnucpro.models.weights import NoWeights, read_config, read_folder, write_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     config = _read_config(folder / "config.json")
     attention = "plain" if device.type == "cpu" else "sdpa"
     tokenizer = _read_tokenizer(folder / "tokenizer.json")
-    with torch.device("meta"):
+    with NoWeights():
         model = DnabertS(config, tokenizer, attention)
     try:
         model.load_state_dict(_our_layout(read_folder(folder)), assign=True)

@@ -17,6 +17,7 @@ from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed, attend, choose_attention
 from virnucpro.models.esm2_weights import Esm2Config, read_esm2
 from virnucpro.models.linear import Linear, prepack
+from virnucpro.models.weights import NoWeights
 
 POOLED_RESIDUES = 1024  # the original averages no more than the first 1,024 residues, and cuts nothing else
 _TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8  # fair-esm scales embeddings as if 12 % of the tokens were masked
@@ -118,7 +119,7 @@ def load_esm2(
     Raises `InputError` for weights that are damaged or another model's, and where `choose_attention` does.
     """
     config, state = read_esm2(path)
-    with torch.device("meta"):
+    with NoWeights():
         model = ESM2(config, choose_attention(attention, device, dtype))
     wanted = model.state_dict()
     for name, value in _our_layout(config, state):

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -88,21 +89,35 @@ def published() -> Mapping[str, Any]:
 
 
 def models_folder() -> Path:
-    """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`."""
-    return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")
+    """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`.
+
+    Raises `InputError` where there is no home either, as for a bare uid in a container.
+    """
+    try:
+        return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")
+    except RuntimeError:
+        raise InputError(
+            "no folder for model sets: this user has no home folder; set HOME or VIRNUCPRO_MODELS"
+        ) from None
 
 
 def present_sets() -> Iterator[Path]:
     """Folders of the bundled sets, then those in the models folder."""
-    for place in (_BUNDLED, models_folder()):
+    places = [_BUNDLED]
+    with suppress(InputError):  # no home: the bundled ones are all there is
+        places.append(models_folder())
+    for place in places:
         if place.is_dir():
             yield from sorted(folder for folder in place.iterdir() if (folder / MANIFEST).is_file())
 
 
 def _find(name: str) -> Path:
-    candidates = (
-        [Path(name)] if os.sep in name or Path(name).is_dir() else [_BUNDLED / name, models_folder() / name]
-    )
+    if os.sep in name or Path(name).is_dir():
+        candidates = [Path(name)]
+    elif (bundled := _BUNDLED / name).is_dir():  # without a look into the models folder, which needs a home
+        return bundled
+    else:
+        candidates = [bundled, models_folder() / name]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate

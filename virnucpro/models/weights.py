@@ -12,10 +12,29 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
+
+
+class NoWeights(TorchFunctionMode):
+    """While it is entered, modules are built without weights: `torch.empty` gives shapes alone, on the meta
+    device, and nothing is initialised.
+
+    `torch.device("meta")` would initialise there, and compute what a module computes. Both load
+    torch._dynamo: a second, 120 MB, and a KeyError for a user without a name, as in a container under a bare
+    uid.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", None) in vars(nn.init):  # or the tensor method of that name
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs | {"device": "meta"} if func is torch.empty else kwargs)
 
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
