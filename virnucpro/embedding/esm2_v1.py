@@ -35,11 +35,7 @@ def load_fair_esm(weights: Path, compute: Compute) -> ESM2:
             config.num_layers, config.embed_dim, config.attention_heads, "ESM-1b", config.token_dropout
         )
     model.lm_head = model.contact_head = nn.Identity()
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{weights}: not an ESM-2 of the size that it states ({reason})") from None
+    model.load_state_dict(state, assign=True)
     model.lm_head = RobertaLMHead(config.embed_dim, model.alphabet_size, model.embed_tokens.weight)
     return model.to(compute.torch_device, compute.dtype).eval()
 
