@@ -40,7 +40,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no FASTA record"),
         (b">a\n>b\nACGT\n", "record 1 (line 1), 'a', has no sequence"),
         (b">a x\nACGT\n>b\nAC\n>a y\nGGGG\n", "records 1 and 3 have one id, 'a'"),
         (b"@r\nACGT\n+\nIIII\n", "line 1: this is FASTQ"),

@@ -14,6 +14,7 @@ from tests.unit.test_esm2 import proteins
 from virnucpro.embedding.plan import embed
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import convert_esm2, read_esm2, rotary_speeds
+from virnucpro.models.weights import NoWeights
 
 CPU = torch.device("cpu")
 RANKS = 8
@@ -90,6 +91,12 @@ def test_every_layout_gives_the_same_bits(layouts: dict[str, Path]) -> None:
     first, *others = (embed(load_esm2(path, CPU), batch, 4096) for path in layouts.values())
     assert np.isfinite(first).all() and np.linalg.norm(first[1] - first[2]) > 0.01
     assert all(np.array_equal(first, other) for other in others)
+
+
+def test_modules_are_built_in_no_memory() -> None:
+    with NoWeights():
+        layer = torch.nn.Linear(1 << 24, 1 << 24)  # 2^50 bytes
+    assert layer.weight.is_meta and layer.weight.shape == (1 << 24, 1 << 24)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])

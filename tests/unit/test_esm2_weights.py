@@ -122,6 +122,13 @@ def test_v2_takes_a_folder_and_says_which_weights_it_was(theirs: EsmForMaskedLM,
         ({"hidden_size": 64}, "does not belong into an ESM-2 of the size that the file states"),
         ({"num_hidden_layers": 4}, r"layers\.3.* is missing"),
         ({"num_hidden_layers": 2}, r"layers\.2.* does not belong"),
+        ({"num_hidden_layers": "3"}, "sizes that no ESM-2 has"),
+        ({"num_hidden_layers": 10**9}, "sizes that no ESM-2 has"),
+        ({"num_hidden_layers": 10**6}, "states 1000000 layers and holds fewer tensors"),
+        ({"hidden_size": 32.0}, "sizes that no ESM-2 has"),
+        ({"num_attention_heads": 0}, "sizes that no ESM-2 has"),
+        ({"num_attention_heads": 32}, "sizes that no ESM-2 has"),  # one number a head: nothing to turn
+        ({"token_dropout": "yes"}, "sizes that no ESM-2 has"),
     ],
 )
 def test_a_folder_of_another_model_is_refused(
@@ -131,6 +138,17 @@ def test_a_folder_of_another_model_is_refused(
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(InputError, match=words):
+        load_esm2(folder, CPU)
+
+
+def test_a_folder_of_esm1b_states_no_kind_of_positions(theirs: EsmForMaskedLM, tmp_path: Path) -> None:
+    """transformers leaves out what is its default, and that is "absolute"."""
+    folder = save(theirs, tmp_path / "esm2")
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("position_embedding_type") == "rotary"
+    assert EsmConfig().position_embedding_type == "absolute"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config.json: not an ESM-2 .position_embedding_type is 'absolute'"):
         load_esm2(folder, CPU)
 
 

@@ -97,7 +97,8 @@ def as_fair_esm(payload: object, folder: Path, _: pytest.MonkeyPatch) -> tuple[P
 
 def as_hugging_face_esm2(payload: object, folder: Path, _: pytest.MonkeyPatch) -> tuple[Path, Path]:
     (folder / "config.json").write_text(
-        '{"num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 1, "token_dropout": true}'
+        '{"num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 1, "token_dropout": true, '
+        '"position_embedding_type": "rotary"}'
     )
     torch.save({"esm.encoder": payload}, folder / "pytorch_model.bin")
     return folder, folder / "pytorch_model.bin"

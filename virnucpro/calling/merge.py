@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from virnucpro.embedding.plain import load_plain
+from virnucpro.embedding.plain import ids_of, load_plain
 from virnucpro.errors import InputError
-from virnucpro.models.weights import read_torch, write_torch
+from virnucpro.models.weights import is_matrix, read_torch, write_torch
 
 Matrix = npt.NDArray[np.float32]
 
@@ -48,8 +48,7 @@ def pair_files(files: Iterable[Path]) -> list[tuple[int, Path, Path]]:
 
 def read_nucleotide(path: Path) -> tuple[list[str], Matrix]:
     """Ids and float32 rows (n, d) of a DNABERT-S file; (0, 0) when it is empty."""
-    content = load_plain(path)
-    ids, data = _fields(path, content, "nucleotide")
+    ids, data = _fields(path, load_plain(path), "nucleotide")
     for id_, entry in zip(ids, data, strict=True):
         if not isinstance(entry, dict) or entry.get("label") != id_:
             raise InputError(f"{path}: the row of {id_} carries another label; make the file again")
@@ -60,9 +59,9 @@ def read_protein(path: Path) -> tuple[list[str], Matrix]:
     """Ids and float32 rows (n, d) of an ESM-2 file; (0, 0) when it is empty."""
     ids, data = _fields(path, read_torch(path), "proteins")
     for id_, row in zip(ids, data, strict=True):
-        if not isinstance(row, torch.Tensor) or row.dim() != 1:
+        if not is_matrix(row, dimensions=1):
             raise InputError(f"{path}: the row of {id_} is not a vector; make the file again")
-    return ids, _matrix(path, ids, [row.float().numpy() for row in data])
+    return ids, _matrix(path, ids, [row.detach().float().numpy() for row in data])
 
 
 def merge_pair(nucleotide: Path, protein: Path, output: Path) -> int:
@@ -101,30 +100,30 @@ def merge(files: Iterable[Path], directory: Path) -> list[Path]:
 
 def _fields(path: Path, content: Any, key: str) -> tuple[list[str], list[Any]]:
     """The ids under `key` and the rows beside them, checked against each other."""
-    if not isinstance(content, dict) or not {key, "data"} <= content.keys():
-        raise InputError(f"{path}: expected a dictionary with '{key}' and 'data'; make the file again")
-    ids, data = content[key], content["data"]
+    ids = ids_of(path, content, key)
+    data = content.get("data")
+    if not isinstance(data, list):
+        raise InputError(f"{path}: no list of rows under 'data'; make the file again")
     if len(ids) != len(data):
         raise InputError(f"{path}: {len(ids)} ids but {len(data)} rows; make the file again")
-    seen: set[str] = set()
-    for id_ in ids:
-        if id_ in seen:
-            raise InputError(f"{path}: {id_} stands twice; ids must be unique")
-        seen.add(id_)
     return ids, data
 
 
 def _matrix(path: Path, ids: Sequence[str], rows: Sequence[Any]) -> Matrix:
     if not rows:
         return np.zeros((0, 0), dtype=np.float32)
-    width = len(rows[0])
+    width = len(rows[0]) if isinstance(rows[0], (list, np.ndarray)) else 0
     for id_, row in zip(ids, rows, strict=True):
-        if row is None or len(row) != width:
+        if not isinstance(row, (list, np.ndarray)) or len(row) != width:
             raise InputError(f"{path}: the row of {id_} has not the {width} values of the first row")
     try:
-        matrix: Matrix = np.array(rows, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: the rows are not plain numbers; make the file again") from None
+        found = np.array(rows)
+    except ValueError:
+        found = np.array(None)
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise InputError(f"{path}: the rows are not plain numbers; make the file again")
+    with np.errstate(over="ignore"):  # a number beyond float32 is found below
+        matrix: Matrix = found.astype(np.float32)
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
         raise InputError(f"{path}: the row of {ids[int(finite.argmin())]} is not finite; embed it again")

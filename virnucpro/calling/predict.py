@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from virnucpro.embedding.plain import ids_of
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.classifier import MLPClassifier, load_classifier, scores
-from virnucpro.models.weights import read_torch
+from virnucpro.models.weights import is_matrix, read_torch
 
 HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 
@@ -55,12 +56,10 @@ def _number(path: Path) -> int:
 def read_merged(path: Path) -> tuple[list[str], torch.Tensor]:
     """Ids and float32 rows (n, d) of an `output_N_merged.pt`. Raises `InputError`."""
     content: Any = read_torch(path)
-    if not isinstance(content, dict) or not {"ids", "data"} <= content.keys():
-        raise InputError(f"{path}: expected a dictionary with 'ids' and 'data'; merge again")
-    ids, data = content["ids"], content["data"]
-    if not isinstance(data, torch.Tensor) or data.dim() != 2 or len(ids) != len(data):
+    ids, data = ids_of(path, content, "ids"), content.get("data")
+    if not is_matrix(data, dimensions=2) or len(ids) != len(data):
         raise InputError(f"{path}: {len(ids)} ids do not fit the rows of 'data'; merge again")
-    return ids, data.float()
+    return ids, data.detach().float()
 
 
 def _check_width(path: Path, data: torch.Tensor, model: MLPClassifier, classifier: Path) -> None:

@@ -17,6 +17,7 @@ from virnucpro.errors import InputError
 from virnucpro.files import file_number
 from virnucpro.models.esm2 import POOLED_RESIDUES
 from virnucpro.models.esm2_weights import read_esm2
+from virnucpro.models.weights import NoWeights
 from virnucpro.sequences.fasta import read_frames
 
 TOKENS_PER_BATCH = 2048  # the original's; residues and one more a sequence, padding counted
@@ -29,16 +30,12 @@ def load_fair_esm(weights: Path, compute: Compute) -> ESM2:
     No second copy of the weights is made on the way. Raises `InputError` for another model's.
     """
     config, state = read_esm2(weights)
-    with torch.device("meta"):
+    with NoWeights():
         model = ESM2(
             config.num_layers, config.embed_dim, config.attention_heads, "ESM-1b", config.token_dropout
         )
     model.lm_head = model.contact_head = nn.Identity()
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{weights}: not an ESM-2 of the size that it states ({reason})") from None
+    model.load_state_dict(state, assign=True)
     model.lm_head = RobertaLMHead(config.embed_dim, model.alphabet_size, model.embed_tokens.weight)
     return model.to(compute.torch_device, compute.dtype).eval()
 

@@ -1,7 +1,9 @@
 """`embeddings.h5` to the per-file `.pt` of v1.0, which merge reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import h5py
 import numpy as np
@@ -9,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from virnucpro.embedding.plain import load_plain
+from virnucpro.embedding.plain import ids_of, load_plain
 from virnucpro.errors import InputError
 from virnucpro.files import file_number
+from virnucpro.models.checksums import first_line
 from virnucpro.models.weights import write_torch
 from virnucpro.sequences.digests import digest
 
@@ -22,22 +25,26 @@ def h5_to_pt(embeddings: Path, output: Path, nucleotide_features: Sequence[Path]
     """Write `output_N_ESM.pt` for each `output_N_DNABERT_S.pt`, with its ids in its order.
 
     Ids are looked up, never taken by position. Files none of whose ids are in `embeddings` belong to another
-    task's result and are left out; a file with only some of its ids there raises `InputError`, and so does a
-    call that would write nothing. Memory: 16 bytes an embedding, and one file's rows.
+    task's result and are left out; a file with only some of its ids there raises `InputError`, and so do a
+    damaged file, a row that is not finite, and a call that would write nothing. Memory: 16 bytes an
+    embedding, and one file's rows.
     """
     written = []
-    with h5py.File(embeddings) as file:
-        rows = _Rows(file["sequence_ids"])
+    with Embeddings(embeddings) as stored:
         for features in nucleotide_features:
-            ids: list[str] = load_plain(features)["nucleotide"]
-            at = rows.find(ids)
+            ids = ids_of(features, load_plain(features), "nucleotide")
+            at = stored.find(ids)
             if (at < 0).all() and ids:
                 continue
             if (at < 0).any():
                 lost = ids[int(np.argmax(at < 0))]
                 raise InputError(f"{embeddings}: no embedding for id {lost!r} of {features}")
+            vectors = stored.vectors(at)
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise InputError(f"{embeddings}: the row of {ids[int(finite.argmin())]!r} is not finite")
             target = output / f"output_{file_number(features)}_ESM.pt"
-            save_esm_pt(target, ids, torch.from_numpy(_read(file["embeddings"], at)))
+            save_esm_pt(target, ids, torch.from_numpy(vectors))
             written.append(target)
     if not written:
         raise InputError(f"{embeddings}: holds no id of {', '.join(map(str, nucleotide_features))}")
@@ -49,16 +56,42 @@ def save_esm_pt(path: Path, ids: Sequence[str], vectors: Tensor) -> None:
     write_torch(path, {"proteins": list(ids), "data": list(vectors)})
 
 
-class _Rows:
-    """Where each id stands in `sequence_ids`: sorted digests to guess with, the ids themselves to be sure."""
+class Embeddings:
+    """An `embeddings.h5`: `sequence_ids` (n,) UTF-8, `embeddings` (n, dim) float32.
 
-    def __init__(self, ids: h5py.Dataset) -> None:
-        self._ids = ids
-        digests = np.empty(len(ids), dtype=np.uint64)
-        for start in range(0, len(ids), _BLOCK):
-            digests[start : start + _BLOCK] = [digest(id) for id in ids[start : start + _BLOCK]]
+    Where each id stands: sorted digests to guess with, the ids themselves to be sure. Raises `InputError` for
+    a file that is missing, damaged, or another's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        with self._reading():
+            self._file = h5py.File(path, locking=False)  # not every file system can
+            self._ids, self._vectors = self._file["sequence_ids"], self._file["embeddings"]
+            ids, vectors = self._ids, self._vectors
+            if not (
+                isinstance(ids, h5py.Dataset)
+                and isinstance(vectors, h5py.Dataset)
+                and h5py.check_string_dtype(ids.dtype)
+                and vectors.dtype == np.float32
+                and len(vectors.shape) == 2
+                and ids.shape == vectors.shape[:1]
+                and vectors.nbytes <= path.stat().st_size
+            ):
+                raise ValueError("no sequence_ids (n,) and embeddings (n, dim) float32")
+            digests = np.empty(len(ids), dtype=np.uint64)
+            for start in range(0, len(ids), _BLOCK):
+                digests[start : start + _BLOCK] = [digest(id) for id in ids[start : start + _BLOCK]]
         self._order = np.argsort(digests, kind="stable")
         self._digests = digests[self._order]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def find(self, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
         """Row of each wanted id (n,), -1 where there is none."""
@@ -69,12 +102,29 @@ class _Rows:
         place = np.minimum(np.searchsorted(self._digests, digests), len(self._digests) - 1)
         hit = self._digests[place] == digests
         rows[hit] = self._order[place[hit]]
-        found = _read(self._ids, rows[hit])
+        with self._reading():
+            found = _read(self._ids, rows[hit])
         same = [
             id.encode() == other for id, other in zip(np.array(wanted, dtype=object)[hit], found, strict=True)
         ]
         rows[np.flatnonzero(hit)[~np.array(same, dtype=bool)]] = -1
         return rows
+
+    def vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """The embeddings in `rows` (n,), in any order: (n, dim) float32."""
+        with self._reading():
+            return _read(self._vectors, rows).astype(np.float32, copy=False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What h5py raises for a damaged file: it has no exception of its own."""
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self._path}: cannot be read: damaged, cut off, or no file of embeddings "
+                f"({first_line(error)}); embed the proteins again"
+            ) from None
 
 
 def _read(dataset: h5py.Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:

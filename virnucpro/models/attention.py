@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from virnucpro.defaults import ATTENTION
 from virnucpro.errors import InputError
@@ -140,11 +139,15 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None) -
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None) -> Tensor:
-    """torch's kernel over all sequences at once: half precision on GPU."""
+    """torch's kernel over all sequences at once: half precision on GPU.
+
+    As `torch.nn.attention.varlen` calls it, without the custom operator around it, which loads torch._dynamo.
+    """
     assert bias is None
     starts, longest = batch.starts, batch.longest
-    out = varlen_attn(q, k, v, starts, starts, longest, longest)
-    assert isinstance(out, Tensor)
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        q, k, v, starts, starts, longest, longest, 0.0, False, False
+    )[0]
     return out
 
 

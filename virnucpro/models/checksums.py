@@ -1,6 +1,10 @@
-"""What a file must be: its SHA-256, or Git's id for it, which is what a Git server states."""
+"""What a file must be: its SHA-256, or Git's id for it, which is what a Git server states; the CRC-32 that
+torch writes beside all that is in its files."""
 
 import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from virnucpro.errors import InputError
@@ -32,3 +36,38 @@ def weights_sha256(path: Path) -> str:
         raise InputError(f"{path}: no such file")
     lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(path.iterdir()) if file.is_file()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def torch_file(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A file of `torch.save` as the zip archive that it is; reading it compares every sum.
+
+    Raises `InputError` for one that is missing, and for whatever `zipfile` raises in the block.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise zipfile.BadZipFile("compressed, as torch writes nothing")
+            yield archive
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path}: cannot be read: damaged, cut off, or not a file of torch 1.6 or later "
+            f"({first_line(error)}); make or copy it again"
+        ) from None
+
+
+def check_torch_file(path: Path, tensors: bool = True) -> None:
+    """Compare all that is in a file of `torch.save`, or all but the numbers in `tensors`, with the CRC-32
+    beside it, which torch writes and never looks at. Raises `InputError`."""
+    with torch_file(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as content:
+                while (tensors or "/data/" not in entry.filename) and content.read(1 << 20):
+                    pass
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

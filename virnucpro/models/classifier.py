@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import InputError
-from virnucpro.models.weights import read_safetensors, read_torch, write_safetensors
+from virnucpro.models.weights import is_dense, is_matrix, read_safetensors, read_torch, write_safetensors
 
 LABELS = ("others", "virus")  # of the two probabilities, in this order
 BATCH = 256  # rows a forward pass; every pass has exactly this shape, so that a score depends on its row only
@@ -108,22 +108,22 @@ def load_original_classifier(path: Path) -> MLPClassifier:
     return _from_state(path, dict(_tensors(read_torch(path, [(_Plain, name) for name in _ORIGINAL_CLASSES]))))
 
 
-def _tensors(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """`(dotted name, tensor)` of a plain holder and those inside it; nothing for any other object."""
-    if not isinstance(module, _Plain):
-        return
-    attributes = vars(module)
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in attributes.get(kind, {}).items():
-            if isinstance(tensor, Tensor):
-                yield prefix + name, tensor.detach()
-    for name, child in attributes.get("_modules", {}).items():
-        yield from _tensors(child, f"{prefix}{name}.")
+def _tensors(module: object) -> Iterator[tuple[str, Tensor]]:
+    """`(dotted name, tensor)` of the layers in a plain holder; nothing for any other object."""
+    for layer, holder in _group(module, "_modules"):
+        for name, tensor in [*_group(holder, "_parameters"), *_group(holder, "_buffers")]:
+            if is_dense(tensor):
+                yield f"{layer}.{name}", tensor.detach()
+
+
+def _group(module: object, name: str) -> list[tuple[object, object]]:
+    group = vars(module).get(name) if isinstance(module, _Plain) else None
+    return list(group.items()) if isinstance(group, dict) else []
 
 
 def _from_state(path: Path, state: dict[str, Tensor]) -> MLPClassifier:
     hidden, output = state.get("hidden_layer.weight"), state.get("output_layer.weight")
-    if hidden is None or output is None or hidden.dim() != 2 or output.dim() != 2:
+    if not is_matrix(hidden, 2) or not is_matrix(output, 2) or 0 in (*hidden.shape, *output.shape):
         raise InputError(f"{path}: not a VirNucPro classifier (hidden_layer and output_layer expected)")
     model = MLPClassifier(hidden.shape[1], hidden.shape[0], output.shape[0])
     try:

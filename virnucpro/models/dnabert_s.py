@@ -4,11 +4,10 @@ Equals the published model code (Zhou et al., 2024) on its PyTorch path; no remo
 numbers do not depend on what else is installed.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -20,7 +19,14 @@ from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.attention import Packed, attend
 from virnucpro.models.linear import Linear, prepack
-from virnucpro.models.weights import read_config, read_folder, write_safetensors
+from virnucpro.models.weights import (
+    NoWeights,
+    check_weights,
+    read_config,
+    read_folder,
+    whole_number,
+    write_safetensors,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +123,14 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
     """
     config = _read_config(folder / "config.json")
     attention = "plain" if device.type == "cpu" else "sdpa"
-    tokenizer = _read_tokenizer(folder / "tokenizer.json")
-    with torch.device("meta"):
+    tokenizer = _read_tokenizer(folder / "tokenizer.json", config.vocab_size)
+    state = _our_layout(read_folder(folder))
+    if config.num_hidden_layers > len(state):
+        raise InputError(f"{folder}: its weights do not fit its config.json ({len(state)} are too few)")
+    with NoWeights():
         model = DnabertS(config, tokenizer, attention)
     try:
-        model.load_state_dict(_our_layout(read_folder(folder)), assign=True)
+        model.load_state_dict(state, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{folder}: its weights do not fit its config.json ({reason})") from None
@@ -135,6 +144,7 @@ def convert_dnabert_s(folder: Path, target: Path) -> None:
     """Write the new folder `target`: the published layout with the weights as safetensors, no more of them
     than the embedding takes. Raises `InputError` for a folder that is no DNABERT-S."""
     load_dnabert_s(folder, torch.device("meta"))  # every weight is there and has its shape
+    check_weights(folder)
     state = {
         published_name(name): value.contiguous() for name, value in _our_layout(read_folder(folder)).items()
     }
@@ -179,17 +189,30 @@ def published_name(name: str) -> str:
 def _read_config(path: Path) -> DnabertConfig:
     published = read_config(path)
     try:
-        return DnabertConfig(**{field.name: published[field.name] for field in fields(DnabertConfig)})
+        config = DnabertConfig(**{field.name: published[field.name] for field in fields(DnabertConfig)})
     except KeyError as error:
         raise InputError(f"{path}: not a DNABERT-S configuration ({error})") from None
+    *sizes, eps = astuple(config)
+    possible = all(map(whole_number, sizes)) and config.hidden_size % config.num_attention_heads == 0
+    if not possible or not isinstance(eps, float) or not 0 < eps < 1:
+        raise InputError(f"{path}: states sizes that no DNABERT-S has ({config!r:.300})")
+    return config
 
 
-def _read_tokenizer(path: Path) -> Tokenizer:
+def _read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     try:
         text = path.read_text(encoding="utf-8")
-        json.loads(text)["model"]  # checked here, as the library raises no exception of its own kind
-        return Tokenizer.from_str(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a tokenizer ({error})") from None
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokens = [*tokenizer.get_vocab().values(), *tokenizer.encode("ACGT").ids]
+    except BaseException as error:  # the library raises bare Exception, and for a bad template panics
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InputError(f"{path}: not a tokenizer ({error})") from None
+        raise
+    if max(tokens, default=0) >= vocab_size:
+        raise InputError(f"{path}: has token {max(tokens)}, but the model's config.json has {vocab_size}")
+    return tokenizer

@@ -13,10 +13,10 @@ import torch
 from esm.data import Alphabet
 from torch import Tensor, nn
 
-from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed, attend, choose_attention
 from virnucpro.models.esm2_weights import Esm2Config, read_esm2
 from virnucpro.models.linear import Linear, prepack
+from virnucpro.models.weights import NoWeights
 
 POOLED_RESIDUES = 1024  # the original averages no more than the first 1,024 residues, and cuts nothing else
 _TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8  # fair-esm scales embeddings as if 12 % of the tokens were masked
@@ -118,20 +118,15 @@ def load_esm2(
     Raises `InputError` for weights that are damaged or another model's, and where `choose_attention` does.
     """
     config, state = read_esm2(path)
-    with torch.device("meta"):
+    with NoWeights():
         model = ESM2(config, choose_attention(attention, device, dtype))
-    wanted = model.state_dict()
     for name, value in _our_layout(config, state):
-        if name not in wanted or wanted.pop(name).shape != value.shape:
-            raise InputError(f"{path}: {name} does not belong into an ESM-2 of the size that the file states")
         owner, _, leaf = name.rpartition(".")
         if leaf == "inv_freq":  # stays float32: rounding it costs more than all of fp16 does
             model.inv_freq = value.to(device, torch.float32)
         else:
             weight = nn.Parameter(value.to(device, dtype), requires_grad=False)
             setattr(model.get_submodule(owner), leaf, weight)
-    if wanted:
-        raise InputError(f"{path}: {next(iter(wanted))} is missing")
     if device.type == "cpu" and dtype == torch.float32:
         prepack(model)
     return model.eval()

@@ -8,19 +8,24 @@ import json
 import re
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import torch
+from esm.model.esm2 import ESM2
 from torch import Tensor
 
 from virnucpro.errors import InputError
 from virnucpro.models.weights import (
+    NoWeights,
+    check_weights,
+    is_dense,
     read_config,
     read_folder,
     read_metadata,
     read_safetensors,
     read_torch,
+    whole_number,
     write_safetensors,
 )
 
@@ -71,10 +76,17 @@ def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
     """
     if path.is_dir():
         config = _hugging_face_config(path)
-        return config, _from_hugging_face(config, read_folder(path))
-    if path.suffix == ".safetensors":
+        state = _from_hugging_face(config, read_folder(path))
+    elif path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
-        return _config_in(path, metadata), state
+        config = _config_in(path, metadata)
+    else:
+        config, state = _from_fair_esm(path)
+    _check(path, config, state)
+    return config, state
+
+
+def _from_fair_esm(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
     checkpoint = read_torch(path, allowed=[Namespace], mmap=True)
     try:
         sizes = checkpoint["cfg"]["model"]
@@ -82,9 +94,32 @@ def read_esm2(path: Path) -> tuple[Esm2Config, dict[str, Tensor]]:
             sizes.encoder_layers, sizes.encoder_embed_dim, sizes.encoder_attention_heads, sizes.token_dropout
         )
         state = {_FAIRSEQ_PREFIX.sub("", name): value for name, value in checkpoint["model"].items()}
-        return config, {name: value for name, value in state.items() if not name.startswith(_HEADS)}
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise InputError(f"{path}: not a fair-esm ESM-2 checkpoint") from None
+    _check_sizes(path, config)
+    return config, {name: value for name, value in state.items() if not name.startswith(_HEADS)}
+
+
+def _check_sizes(path: Path, config: Esm2Config) -> None:
+    layers, dim, heads = config.num_layers, config.embed_dim, config.attention_heads
+    possible = all(map(whole_number, (layers, dim, heads))) and dim % (2 * heads) == 0
+    if not possible or not isinstance(config.token_dropout, bool):
+        raise InputError(f"{path}: states sizes that no ESM-2 has ({' '.join(repr(config).split()):.200})")
+
+
+def _check(path: Path, config: Esm2Config, state: Mapping[str, object]) -> None:
+    """Compare names and shapes with those of fair-esm's own model, heads left out."""
+    if config.num_layers > len(state):
+        raise InputError(f"{path}: states {config.num_layers} layers and holds fewer tensors")
+    with NoWeights():
+        model = ESM2(*astuple(config)[:3], "ESM-1b", config.token_dropout)
+    wanted = {name: value.shape for name, value in model.state_dict().items() if not name.startswith(_HEADS)}
+    for name, value in state.items():
+        shape = wanted.pop(name, None)
+        if not is_dense(value) or not value.is_floating_point() or value.shape != shape:
+            raise InputError(f"{path}: {name} does not belong into an ESM-2 of the size that the file states")
+    if wanted:
+        raise InputError(f"{path}: {next(iter(wanted))} is missing")
 
 
 def write_esm2(path: Path, config: Esm2Config, state: Mapping[str, Tensor]) -> None:
@@ -104,7 +139,9 @@ def _smallest(value: Tensor) -> Tensor:
 
 def convert_esm2(source: Path, target: Path) -> None:
     """Write the ESM-2 in `source`, in any layout, as our safetensors. Raises as `read_esm2`."""
-    write_esm2(target, *read_esm2(source))
+    config, state = read_esm2(source)
+    check_weights(source)
+    write_esm2(target, config, state)
 
 
 def fair_esm_download(file: str) -> Path:
@@ -122,30 +159,35 @@ def rotary_speeds(head_dim: int) -> Tensor:
 
 def _config_in(path: Path, metadata: Mapping[str, str]) -> Esm2Config:
     try:
-        return Esm2Config(**json.loads(metadata["esm2"]))
-    except (KeyError, TypeError, json.JSONDecodeError):
+        config = Esm2Config(**json.loads(metadata["esm2"]))
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path}: no ESM-2 sizes in its metadata; is it another model's file?") from None
+    _check_sizes(path, config)
+    return config
 
 
 def _hugging_face_config(folder: Path) -> Esm2Config:
-    published = read_config(folder / "config.json")
+    path = folder / "config.json"
+    published = read_config(path)
     shape = {
-        "model_type": "esm",
-        "position_embedding_type": "rotary",
-        "layer_norm_eps": 1e-5,
+        "model_type": ("esm", "esm"),
+        "position_embedding_type": ("absolute", "rotary"),  # ESM-1b's configuration states none
+        "layer_norm_eps": (1e-5, 1e-5),
     }
-    for key, value in shape.items():
-        if published.get(key, value) != value:
-            raise InputError(f"{folder / 'config.json'}: not an ESM-2 ({key} is {published[key]!r})")
+    for key, (default, needed) in shape.items():
+        if (stated := published.get(key, default)) != needed:
+            raise InputError(f"{path}: not an ESM-2 ({key} is {stated!r:.50}, not {needed!r})")
     try:
-        return Esm2Config(
+        config = Esm2Config(
             published["num_hidden_layers"],
             published["hidden_size"],
             published["num_attention_heads"],
             published["token_dropout"],
         )
     except KeyError as error:
-        raise InputError(f"{folder / 'config.json'}: not an ESM-2 ({error} is missing)") from None
+        raise InputError(f"{path}: not an ESM-2 ({error} is missing)") from None
+    _check_sizes(path, config)
+    return config
 
 
 def _from_hugging_face(config: Esm2Config, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,7 +200,7 @@ def _from_hugging_face(config: Esm2Config, published: Mapping[str, Tensor]) -> d
             layer, part, kind = found.groups()
             if part in _IN_LAYER:
                 state[f"layers.{layer}.{_IN_LAYER[part]}.{_KINDS.get(kind, kind)}"] = value
-    for layer in range(config.num_layers):
+    for layer in range(min(config.num_layers, len(published))):
         speeds = rotary_speeds(config.embed_dim // config.attention_heads)
         state[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = speeds
     return state

@@ -2,15 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from virnucpro.errors import InputError
 from virnucpro.models.checksums import file_sha256
 
 MANIFEST = "manifest.json"
+_OF_DNABERT_S = ("config.json", "tokenizer.json")  # and weights, in one of several layouts
+_READ_FROM_A_FOLDER = (".json", ".safetensors", ".bin")
 _BUNDLED = Path(__file__).parent.parent / "model_sets"
 
 
@@ -34,34 +38,40 @@ class ModelSet:
     def open(cls, name_or_directory: str | Path) -> Self:
         """Find a set by name (bundled, or under `$VIRNUCPRO_MODELS`) or by folder, and check file sizes.
 
-        Raises `InputError` naming the file that is missing or has another size, or the command that brings
-        the set.
+        Raises `InputError` naming the file that is missing, has another size, or is used and not listed in
+        the manifest, or the command that brings the set.
         """
         directory = _find(str(name_or_directory))
-        try:
-            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-            opened = cls(
-                directory,
-                name=str(manifest["name"]),
-                window_length=int(manifest["window_length"]),
-                esm2=directory / str(manifest["esm2"]),
-                dnabert_s=directory / str(manifest["dnabert_s"]),
-                classifier=directory / str(manifest["classifier"]),
-                precision=tuple(map(str, manifest["precision"])),
-                embedding_sizes={part: int(size) for part, size in manifest["embedding_sizes"].items()},
-                manifest=manifest,
-            )
-            expected = {directory / name: int(facts["bytes"]) for name, facts in manifest["files"].items()}
-        except FileNotFoundError:
-            raise InputError(f"{directory}: no {MANIFEST} in it; this is no model set") from None
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{directory / MANIFEST}: not a model set's manifest ({error!r})") from None
-        for path, size in expected.items():
+        manifest = _read_manifest(directory / MANIFEST)
+        opened = cls(
+            directory,
+            name=manifest["name"],
+            window_length=manifest["window_length"],
+            esm2=directory / manifest["esm2"],
+            dnabert_s=directory / manifest["dnabert_s"],
+            classifier=directory / manifest["classifier"],
+            precision=tuple(manifest["precision"]),
+            embedding_sizes=manifest["embedding_sizes"],
+            manifest=manifest,
+        )
+        for name, facts in manifest["files"].items():
+            path, size = directory / name, facts["bytes"]
             if not path.is_file():
                 raise InputError(f"{path}: missing from the model set; {opened._repair}")
             if (found := path.stat().st_size) != size:
                 raise InputError(f"{path}: damaged, {found} bytes instead of {size}; {opened._repair}")
+        for path in opened._read():
+            if path.relative_to(directory).as_posix() not in manifest["files"]:
+                raise InputError(
+                    f"{directory / MANIFEST}: lists no bytes and sha256 of {path}, which is read; "
+                    f"{opened._repair}"
+                )
         return opened
+
+    def _read(self) -> list[Path]:
+        """Every file that a part is read from."""
+        beside = [path for path in sorted(self.dnabert_s.glob("[!.]*")) if path.suffix in _READ_FROM_A_FOLDER]
+        return [self.esm2, self.classifier, *(self.dnabert_s / name for name in _OF_DNABERT_S), *beside]
 
     def sha256(self, path: Path) -> str:
         """The manifest's checksum of one of the set's files."""
@@ -92,6 +102,55 @@ def is_set_alone(folder: Path, name: str) -> bool:
         return False
 
 
+def _is_name(value: object) -> bool:
+    """Whether this names something in the set's own folder."""
+    path = PurePosixPath(value) if isinstance(value, str) else PurePosixPath()
+    short = len(str(path).encode(errors="replace")) < 256
+    return short and bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_sum(facts: object) -> bool:
+    return (
+        isinstance(facts, dict)
+        and type(facts.get("bytes")) is int
+        and re.fullmatch("[0-9a-f]{64}", str(facts.get("sha256"))) is not None
+    )
+
+
+# What a manifest states: its keys, and what each value must be.
+_SHAPE: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str) and value != "" and value.isprintable(),
+    "window_length": lambda value: type(value) is int and value >= 3,
+    "esm2": _is_name,
+    "dnabert_s": _is_name,
+    "classifier": _is_name,
+    "precision": lambda value: isinstance(value, list) and all(isinstance(word, str) for word in value),
+    "embedding_sizes": lambda value: (
+        isinstance(value, dict)
+        and value.keys() == {"dnabert_s", "esm2"}
+        and all(type(size) is int and size > 0 for size in value.values())
+    ),
+    "files": lambda value: (
+        isinstance(value, dict) and all(_is_name(name) and _is_sum(facts) for name, facts in value.items())
+    ),
+}
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent}: no {MANIFEST} in it; this is no model set") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a model set's manifest ({error})") from None
+    for key, fits in _SHAPE.items():
+        if not isinstance(manifest, dict) or key not in manifest:
+            raise InputError(f"{path}: not a model set's manifest (it has no {key!r})")
+        if not fits(manifest[key]):
+            raise InputError(f"{path}: not a model set's manifest ({key!r} is {manifest[key]!r:.100})")
+    return dict(manifest)
+
+
 def published() -> Mapping[str, Any]:
     """What `virnucpro models fetch` knows, by name: where each part of a set is published."""
     known: Mapping[str, Any] = json.loads((_BUNDLED / "published.json").read_text(encoding="utf-8"))
@@ -99,21 +158,35 @@ def published() -> Mapping[str, Any]:
 
 
 def models_folder() -> Path:
-    """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`."""
-    return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")
+    """Where model sets that are not bundled live: `$VIRNUCPRO_MODELS`, else `~/.cache/virnucpro/models`.
+
+    Raises `InputError` where there is no home either, as for a bare uid in a container.
+    """
+    try:
+        return Path(os.environ.get("VIRNUCPRO_MODELS") or Path.home() / ".cache" / "virnucpro" / "models")
+    except RuntimeError:
+        raise InputError(
+            "no folder for model sets: this user has no home folder; set HOME or VIRNUCPRO_MODELS"
+        ) from None
 
 
 def present_sets() -> Iterator[Path]:
     """Folders of the bundled sets, then those in the models folder."""
-    for place in (_BUNDLED, models_folder()):
+    places = [_BUNDLED]
+    with suppress(InputError):  # no home: the bundled ones are all there is
+        places.append(models_folder())
+    for place in places:
         if place.is_dir():
             yield from sorted(folder for folder in place.iterdir() if (folder / MANIFEST).is_file())
 
 
 def _find(name: str) -> Path:
-    candidates = (
-        [Path(name)] if os.sep in name or Path(name).is_dir() else [_BUNDLED / name, models_folder() / name]
-    )
+    if os.sep in name or Path(name).is_dir():
+        candidates = [Path(name)]
+    elif (bundled := _BUNDLED / name).is_dir():  # without a look into the models folder, which needs a home
+        return bundled
+    else:
+        candidates = [bundled, models_folder() / name]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate

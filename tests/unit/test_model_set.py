@@ -1,0 +1,56 @@
+"""A manifest lists every file that is read, and names nothing outside its folder."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from virnucpro.errors import InputError
+from virnucpro.models.model_set import ModelSet
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "esm2.safetensors",
+        "classifier.safetensors",
+        "dnabert_s/config.json",
+        "dnabert_s/tokenizer.json",
+        "dnabert_s/model.safetensors",
+    ],
+)
+def test_a_file_that_the_manifest_does_not_list_is_not_used(
+    name: str, model_set: ModelSet, tmp_path: Path
+) -> None:
+    """Nothing would check it."""
+    folder = shutil.copytree(model_set.directory, tmp_path / "set")
+    manifest = copy.deepcopy(dict(model_set.manifest))
+    del manifest["files"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=rf"manifest.json: lists no bytes and sha256 of {folder / name}"):
+        ModelSet.open(folder)
+
+
+def test_weights_that_stand_before_the_listed_ones_are_not_used(model_set: ModelSet, tmp_path: Path) -> None:
+    """A folder's weights are looked for by name; a file added there would be read instead."""
+    folder = shutil.copytree(model_set.directory, tmp_path / "set")
+    (folder / "dnabert_s" / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(InputError, match=r"manifest.json: lists no .*model.safetensors.index.json"):
+        ModelSet.open(folder)
+
+
+@pytest.mark.parametrize("name", ["../esm2.safetensors", "a/../../x", "/etc/passwd", "", "."])
+@pytest.mark.parametrize("key", ["esm2", "dnabert_s", "classifier", "files"])
+def test_names_stay_in_the_sets_folder(name: str, key: str, model_set: ModelSet, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_set.directory, tmp_path / "set")
+    manifest = copy.deepcopy(dict(model_set.manifest))
+    shutil.copy(model_set.esm2, tmp_path)  # it would be found
+    if key == "files":
+        manifest["files"][name] = manifest["files"]["esm2.safetensors"]
+    else:
+        manifest[key] = name
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=rf"manifest.json: not a model set's manifest \('{key}' is"):
+        ModelSet.open(folder)
