@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,50 @@ def test_pytorch_bin_loads_like_safetensors(dnabert_folder: Path, model: Dnabert
     torch.save(load_file(dnabert_folder / "model.safetensors"), tmp_path / "pytorch_model.bin")
     batch = sequences([100, 300])
     assert np.array_equal(embed(load_dnabert_s(tmp_path, CPU), batch, 999), embed(model, batch, 999))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("hidden_size", "48", "sizes that no DNABERT-S has"),
+        ("vocab_size", 300.0, "sizes that no DNABERT-S has"),
+        ("num_attention_heads", 0, "sizes that no DNABERT-S has"),
+        ("num_attention_heads", 5, "sizes that no DNABERT-S has"),
+        ("num_attention_heads", True, "sizes that no DNABERT-S has"),
+        ("num_hidden_layers", 10**9, "sizes that no DNABERT-S has"),
+        ("num_hidden_layers", 100, "its weights do not fit its config.json .* too few"),
+        ("layer_norm_eps", "tiny", "sizes that no DNABERT-S has"),
+        ("layer_norm_eps", 1.5, "sizes that no DNABERT-S has"),
+        ("vocab_size", 9, "tokenizer.json: has token 299, but the model's config.json has 9"),
+    ],
+)
+def test_sizes_that_cannot_be(
+    dnabert_folder: Path, tmp_path: Path, key: str, value: object, words: str
+) -> None:
+    folder = shutil.copytree(dnabert_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(InputError, match=rf"{folder}.*{words}"):
+        load_dnabert_s(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ({"id": "[CLS]", "ids": [999], "tokens": ["[CLS]"]}, "has token 999"),
+        (None, "not a tokenizer"),  # the library takes it, and panics when the template is used
+    ],
+)
+def test_a_tokenizers_template_is_tried(
+    dnabert_folder: Path, tmp_path: Path, token: dict[str, object] | None, words: str
+) -> None:
+    folder = shutil.copytree(dnabert_folder, tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    special = tokenizer["post_processor"]["special_tokens"]
+    special["[CLS]" if token else "[NONE]"] = token or special.pop("[CLS]")
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match=rf"{folder / 'tokenizer.json'}: {words}"):
+        load_dnabert_s(folder, CPU)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])

@@ -18,6 +18,7 @@ from virnucpro.errors import InputError
 from virnucpro.models.checksums import weights_sha256
 from virnucpro.models.esm2 import ESM2, load_esm2
 from virnucpro.models.esm2_weights import read_esm2, read_esm2_config, rotary_speeds, write_esm2
+from virnucpro.models.weights import write_safetensors
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 
 CPU = torch.device("cpu")
@@ -179,6 +180,16 @@ def test_damaged_weights_are_named(fair_esm: Path, tmp_path: Path, suffix: str, 
     assert isinstance(content, bytes)
     path.write_bytes(content)
     with pytest.raises(InputError, match=path.name):
+        load_esm2(path, CPU)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "1" * 5_000, "[]", '{"num_layers": 3}', '{"esm2": 1}', "{", "null"]
+)
+def test_sizes_that_are_none(fair_esm: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "esm2.safetensors"
+    write_safetensors(path, read_esm2(fair_esm)[1], {"esm2": text})
+    with pytest.raises(InputError, match=rf"{path}: no ESM-2 sizes in its metadata"):
         load_esm2(path, CPU)
 
 

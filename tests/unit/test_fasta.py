@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from virnucpro.errors import InputError
 from virnucpro.sequences import digests, fasta
 from virnucpro.sequences.fasta import Record, _raw_records, read_fasta, read_frames, write_record
+
+packed = partial(gzip.compress, mtime=0)
 
 
 def read(tmp_path: Path, content: bytes) -> list[Record]:
@@ -33,7 +36,7 @@ def test_records_keep_what_they_are(tmp_path: Path) -> None:
 
 
 def test_gzip_is_known_by_content(tmp_path: Path) -> None:
-    two_members = gzip.compress(b">a\nAC\n") + gzip.compress(b">b\nGT\n")
+    two_members = packed(b">a\nAC\n") + packed(b">b\nGT\n")
     assert [record.id for record in read(tmp_path, two_members)] == ["a", "b"]
 
 
@@ -65,17 +68,17 @@ def test_byte_order_mark_and_missing_last_newline(tmp_path: Path) -> None:
         ),
         (b"\n\n>a\nAC\n>b\rT\r>c>d\r\nGT>e\nGT", "record 3 (line 7), 'c>d', has a header inside line 8"),
         (
-            gzip.compress(gzip.compress(b">a\nAC\n")),
+            packed(packed(b">a\nAC\n")),
             "line 1: this is gzip once more: the file was packed twice",
         ),
-        (gzip.compress(b">a\nAC\n") + b"\x1f", "cut off or damaged"),
-        (gzip.compress(b">a\nAC\n") + gzip.compress(b">b\nAC\n")[:5], "cut off or damaged"),
-        (gzip.compress(b">a\nAC\n") + b"\0\0\x1f\x8b and more", "cut off or damaged"),
-        (gzip.compress(b">a\nAC\n", mtime=0)[:-8] + b"\0" * 8, "cut off or damaged"),
+        (packed(b">a\nAC\n") + b"\x1f", "cut off or damaged"),
+        (packed(b">a\nAC\n") + packed(b">b\nAC\n")[:5], "cut off or damaged"),
+        (packed(b">a\nAC\n") + b"\0\0\x1f\x8b and more", "cut off or damaged"),
+        (packed(b">a\nAC\n")[:-8] + b"\0" * 8, "cut off or damaged"),
         (b">a\nAC\n>\xff\xfe\nGT\n", "record 2 (line 3): the header is not UTF-8"),
         (b">a\nAC\n>b\nAC\n>a\nGT\n", "records 1 and 3 have one id, 'a'"),
         (b">a one\nAC\n>a two\nGT\n", "records 1 and 2 have one id, 'a'"),
-        (gzip.compress(b">a\n" + b"ACGT" * 999)[:-9], "cut off or damaged"),
+        (packed(b">a\n" + b"ACGT" * 999)[:-9], "cut off or damaged"),
         (b"\x1f\x8b\x08\x00damaged, not gzip at all", "cut off or damaged"),
     ],
 )
@@ -98,7 +101,7 @@ def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
             list(read_fasta(path))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \r\n\r", b"\xef\xbb\xbf", b"\xef\xbb", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \r\n\r", b"\xef\xbb\xbf", b"\xef\xbb", packed(b"")])
 def test_a_file_without_a_record_holds_none(tmp_path: Path, content: bytes) -> None:
     if content == b"\xef\xbb":  # the start of a byte order mark is none
         with pytest.raises(InputError, match="binary data"):
@@ -111,23 +114,33 @@ LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 lines = st.sampled_from([b">", b">a b", b"AC", b"nN", b"", b" A\tC ", b"-", b"A>b", b"\xff", b"\f", b"@r"])
 
 
-@given(st.lists(st.tuples(lines, st.sampled_from(LINE_ENDS))), st.integers(1, 9), st.booleans())
-@example([(b">a", b"\r"), (b"AC", b"\r"), (b">b", b"\r"), (b"GT", b"\r")], 3, False)
-@example([(b">a", b"\r\n"), (b"A>b", b"\r")], 1, True)
+@given(
+    st.lists(st.tuples(lines, st.sampled_from(LINE_ENDS))),
+    st.integers(1, 9),
+    st.booleans(),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+@example([(b">a", b"\r"), (b"AC", b"\r"), (b">b", b"\r"), (b"GT", b"\r")], 3, False, b"")
+@example([(b">a", b"\r\n"), (b"A>b", b"\r")], 1, True, b"")
+@example([(b">a", b"\r\n"), (b"AC", b"\r")], 1, False, b"\xef\xbb\xbf")
 def test_line_ends_of_any_kind_and_blocks_of_any_size_change_nothing(
-    tmp_path_factory: pytest.TempPathFactory, content: list[tuple[bytes, bytes]], size: int, packed: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    content: list[tuple[bytes, bytes]],
+    size: int,
+    gzipped: bool,
+    mark: bytes,
 ) -> None:
     path = tmp_path_factory.mktemp("lines") / "in.fa"
 
     def outcome(data: bytes) -> list[tuple[Any, ...]] | str:
-        path.write_bytes(gzip.compress(data) if packed else data)
+        path.write_bytes(packed(data) if gzipped else data)
         try:
             return list(_raw_records(path))
         except InputError as error:
             return str(error).partition(", this one with")[0]  # up to the end of the block
 
     # A CR before an empty line that ends with LF would be one line end of two bytes.
-    mixed = b"".join(line + end for line, end in content)
+    mixed = mark + b"".join(line + end for line, end in content)
     wanted = outcome(re.sub(b"\r\n|\r", b"\n", mixed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fasta, "_BLOCK", size)
@@ -154,7 +167,7 @@ def test_an_id_ends_at_ascii_blanks_alone(tmp_path: Path) -> None:
     assert record.id == "a\u00a0b\u2028c" and record.header == "a\u00a0b\u2028c d"
 
 
-PACKED = gzip.compress(b">a\nAC\n")
+PACKED = packed(b">a\nAC\n")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ PACKED = gzip.compress(b">a\nAC\n")
     [
         (PACKED, False),
         (PACKED + b"\0" * 200_000, False),
-        (PACKED + gzip.compress(b"") + b"\0\0" + gzip.compress(b">b\nGT\n"), False),
+        (PACKED + packed(b"") + b"\0\0" + packed(b">b\nGT\n"), False),
         (PACKED + b"signature-block", True),
         (PACKED + b"\0" * 70_000 + b"x", True),
     ],
@@ -180,16 +193,26 @@ def test_what_stands_behind_gzip(
 def test_a_long_record_is_held_twice_at_most(tmp_path: Path) -> None:
     """Whatever its line ends; and nothing is done again for every block."""
     size = 30_000_000
-    for end, packed in ((b"", False), (b"\r", False), (b"\n", True)):
+    for end, gzipped in ((b"", False), (b"\r", False), (b"\n", True)):
         line = b"ACGT" * 15 + end
         content = b">a\n" + line * (size // 60)
-        (tmp_path / "in.fa").write_bytes(gzip.compress(content, 1) if packed else content)
+        (tmp_path / "in.fa").write_bytes(gzip.compress(content, 1) if gzipped else content)
         del content
         tracemalloc.start()
-        [length] = [len(record.sequence) for record in read_fasta(tmp_path / "in.fa")]
+        [length] = [len(record.dna) for record in read_fasta(tmp_path / "in.fa")]
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert length == size and peak < 2.4 * size
+
+
+def test_little_gzip_of_much_fasta_is_unpacked_bit_by_bit(tmp_path: Path) -> None:
+    (tmp_path / "in.fa").write_bytes(packed((b">a\n" + b"ACGT" * 25_000 + b"\n") * 300))
+    assert (tmp_path / "in.fa").stat().st_size < fasta._BLOCK  # all of it is read at once
+    tracemalloc.start()
+    assert sum(1 for _ in read_frames(tmp_path / "in.fa")) == 300
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * fasta._BLOCK
 
 
 def test_frames_that_are_damaged_are_named(tmp_path: Path) -> None:

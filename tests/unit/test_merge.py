@@ -202,6 +202,15 @@ def test_plain_reader_agrees_with_torch() -> None:
     assert load_plain(path) == torch.load(path, weights_only=True)
 
 
+@pytest.mark.parametrize(
+    "rows", [[["1.0"], ["2.0"]], [[[1.0]], [[2.0]]], [[None], [None]], [[True], [False]], [1.0, 2.0]]
+)
+def test_rows_that_are_no_numbers(tmp_path: Path, rows: list[Any]) -> None:
+    left, right = pair(tmp_path, dict(zip("ab", rows, strict=True)), {"a": [1.0], "b": [2.0]})
+    with pytest.raises(InputError, match=r"output_1_DNABERT_S\.pt: the row"):
+        merge_pair(left, right, tmp_path / "m.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"text", pickle.dumps({"nucleotide": []})])
 @pytest.mark.parametrize("stage", ["DNABERT_S", "ESM"])
 def test_damaged_files_are_input_errors(tmp_path: Path, content: bytes, stage: str) -> None:

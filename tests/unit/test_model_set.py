@@ -41,6 +41,42 @@ def test_weights_that_stand_before_the_listed_ones_are_not_used(model_set: Model
         ModelSet.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["name"], ""),
+        (["name"], "two\nlines"),
+        (["name"], 5),
+        (["window_length"], "500"),
+        (["window_length"], 2),
+        (["window_length"], True),
+        (["precision"], "fp32"),
+        (["precision"], [32]),
+        (["embedding_sizes"], {"esm2": 32}),
+        (["embedding_sizes", "esm2"], "32"),
+        (["embedding_sizes", "esm2"], 0),
+        (["files"], ["esm2.safetensors"]),
+        (["files", "esm2.safetensors"], 5),
+        (["files", "esm2.safetensors", "bytes"], "5"),
+        (["files", "esm2.safetensors", "sha256"], None),
+        (["files", "esm2.safetensors", "sha256"], "abc"),
+        (["files", "x" * 300], {"bytes": 1, "sha256": "0" * 64}),
+    ],
+)
+def test_values_that_a_manifest_cannot_have(
+    keys: list[str], value: object, model_set: ModelSet, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_set.directory, tmp_path / "set")
+    manifest = copy.deepcopy(dict(model_set.manifest))
+    inner = manifest
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=rf"manifest.json: not a model set's manifest \('{keys[0]}' is"):
+        ModelSet.open(folder)
+
+
 @pytest.mark.parametrize("name", ["../esm2.safetensors", "a/../../x", "/etc/passwd", "", "."])
 @pytest.mark.parametrize("key", ["esm2", "dnabert_s", "classifier", "files"])
 def test_names_stay_in_the_sets_folder(name: str, key: str, model_set: ModelSet, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import sys
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,18 @@ from tests.unit.test_damaged_files import (
     hugging_face,
     make_h5,
     read_h5,
+    with_bin,
     write_h5,
 )
 from virnucpro.calling.merge import read_nucleotide, read_protein
 from virnucpro.calling.predict import read_merged
 from virnucpro.embedding.plain import load_plain
 from virnucpro.errors import InputError
-from virnucpro.models.classifier import MLPClassifier, load_original_classifier
+from virnucpro.models.classifier import MLPClassifier, load_classifier, load_original_classifier
 from virnucpro.models.dnabert_s import DnabertConfig, load_dnabert_s
 from virnucpro.models.esm2_weights import read_esm2
 from virnucpro.models.model_set import ModelSet
-from virnucpro.models.weights import read_config, read_torch
+from virnucpro.models.weights import read_config, read_folder, read_torch, write_safetensors
 
 CPU = torch.device("cpu")
 
@@ -59,6 +62,7 @@ TENSORS: list[Any] = [
     torch.ones(16).to_sparse(),
     torch.nn.Parameter(torch.ones(16)),
     torch.ones(2, 3),
+    torch.nn.Parameter(torch.ones(12, 16)),
     torch.full((16,), float("nan")),
     torch.zeros(1).expand(10**12),
     torch.zeros(1, 1).expand(10**6, 10**6),
@@ -151,6 +155,73 @@ def test_odd_things_in_an_original_classifier(tmp_path: Path, monkeypatch: pytes
                 assert str(path) in str(error) and "\n" not in str(error)
             else:
                 assert place == "_buffers" and found.hidden_layer.weight.shape == (5, 6)
+
+
+KINDS_OF_TENSOR: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "complex": lambda weight: weight.to(torch.complex64),
+    "sparse": torch.Tensor.to_sparse,
+    "of no memory": lambda weight: weight.to("meta"),
+    "whole numbers": lambda weight: weight.to(torch.int64),
+    "none": lambda weight: None,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        (kind, other)
+        for kind in ("fair-esm", "DNABERT-S: bin", "classifier.pth")
+        for other in KINDS_OF_TENSOR
+        if (kind, other) != ("classifier.pth", "whole numbers")  # which become the same numbers
+    ],
+)
+def test_a_weight_of_another_kind(
+    kind: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    change = KINDS_OF_TENSOR[other]
+    if kind == "classifier.pth":
+        monkeypatch.setattr(sys.modules["__main__"], "MLPClassifier", Original, raising=False)
+        content = Original(6, 5)
+        content.__class__.__module__ = "__main__"
+        vars(content.bn1)["_buffers"] |= {"running_mean": change(torch.ones(5))}
+        path = tmp_path / "500_model.pth"
+        read: Callable[[], object] = partial(load_original_classifier, path)
+    elif kind == "fair-esm":
+        content = torch.load(request.getfixturevalue("fair_esm"), weights_only=False)
+        name = "encoder.sentence_encoder.emb_layer_norm_after.bias"
+        content["model"][name] = change(content["model"][name])
+        path = tmp_path / "esm2.pt"
+        read = partial(read_esm2, path)
+    else:
+        with_bin(tmp_path, request)
+        path = tmp_path / "pytorch_model.bin"
+        content = torch.load(path)
+        content["bert.embeddings.LayerNorm.bias"] = change(content["bert.embeddings.LayerNorm.bias"])
+        read = partial(load_dnabert_s, tmp_path, CPU)
+    torch.save(content, path)
+    with warnings.catch_warnings(), pytest.raises(InputError) as caught:
+        warnings.simplefilter("error")  # torch warns where it drops the imaginary part
+        read()
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1], torch.ones(2), {1: torch.ones(2)}, {"a": [torch.ones(2)]}, None])
+def test_weights_that_are_none(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model.bin: not weights"):
+        read_folder(tmp_path)
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"model.safetensors: damaged, or not a safetensors file"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (5, 0), (0, 6)])
+def test_a_classifier_of_no_size(shape: tuple[int, int], tmp_path: Path) -> None:
+    state = {"hidden_layer.weight": torch.zeros(shape), "output_layer.weight": torch.zeros(2, shape[0])}
+    path = tmp_path / "classifier.safetensors"
+    write_safetensors(path, state, {"classifier": "{}"})
+    with pytest.raises(InputError, match=rf"{path}: not a VirNucPro classifier \(hidden_layer"):
+        load_classifier(path)
 
 
 def few(json_file: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -282,6 +353,29 @@ def test_hdf5_of_another_shape(tmp_path: Path, ids: list[str], rows: Any, words:
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [OSError, KeyError, RuntimeError, ValueError, TypeError])
+def test_what_hdf5_may_say(error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """h5py has these for it, and gives one or the other by number."""
+    make_h5(tmp_path)
+    path = tmp_path / "embeddings.h5"
+
+    def fail(*_: object, **__: object) -> None:
+        raise error("unable to")
+
+    monkeypatch.setattr(h5py, "File", fail)
+    with pytest.raises(InputError, match=rf"{path}: cannot be read.*unable to"):
+        read_h5(path)
+
+
+def test_hdf5_with_numbers_for_ids(tmp_path: Path) -> None:
+    make_h5(tmp_path)
+    path = tmp_path / "embeddings.h5"
+    with h5py.File(path, "w") as file:
+        file["sequence_ids"], file["embeddings"] = np.arange(12), ROWS.numpy()
+    with pytest.raises(InputError, match=rf"{path}: cannot be read.*no sequence_ids"):
+        read_h5(path)
+
+
 @pytest.mark.parametrize("missing", ["sequence_ids", "embeddings", "all"])
 def test_hdf5_without_its_data_sets(tmp_path: Path, missing: str) -> None:
     make_h5(tmp_path)
@@ -292,8 +386,11 @@ def test_hdf5_without_its_data_sets(tmp_path: Path, missing: str) -> None:
     with pytest.raises(InputError, match=rf"{path}: cannot be read"):
         read_h5(path)
     with h5py.File(path, "w") as file:
-        file.create_group("sequence_ids")
-        file.create_group("embeddings")
+        for name in ("sequence_ids", "embeddings"):
+            if missing in (name, "all"):
+                file.create_group(name)
+            else:
+                file[name] = ["a"] if name == "sequence_ids" else np.ones((1, 4), np.float32)
     with pytest.raises(InputError, match=rf"{path}: cannot be read"):
         read_h5(path)
     path.unlink()

@@ -117,7 +117,7 @@ class Embeddings:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """What h5py raises for a damaged file: it has no exception of its own."""
+        """What h5py makes of HDF5's errors: it has no exception of its own."""
         try:
             yield
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:

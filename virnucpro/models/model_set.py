@@ -13,8 +13,7 @@ from virnucpro.errors import InputError
 from virnucpro.models.checksums import file_sha256
 
 MANIFEST = "manifest.json"
-_OF_DNABERT_S = ("config.json", "tokenizer.json")  # and weights, in one of several layouts
-_READ_FROM_A_FOLDER = (".json", ".safetensors", ".bin")
+_READ_FROM_A_FOLDER = (".json", ".safetensors", ".bin")  # configuration, tokenizer, weights in any layout
 _BUNDLED = Path(__file__).parent.parent / "model_sets"
 
 
@@ -70,8 +69,8 @@ class ModelSet:
 
     def _read(self) -> list[Path]:
         """Every file that a part is read from."""
-        beside = [path for path in sorted(self.dnabert_s.glob("[!.]*")) if path.suffix in _READ_FROM_A_FOLDER]
-        return [self.esm2, self.classifier, *(self.dnabert_s / name for name in _OF_DNABERT_S), *beside]
+        parts = [path for path in sorted(self.dnabert_s.glob("[!.]*")) if path.suffix in _READ_FROM_A_FOLDER]
+        return [self.esm2, self.classifier, *parts]
 
     def sha256(self, path: Path) -> str:
         """The manifest's checksum of one of the set's files."""

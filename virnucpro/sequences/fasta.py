@@ -205,13 +205,10 @@ def _unpacked(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     while _GZIP.startswith(packed[:2]) and packed:
         member = zlib.decompressobj(wbits=31)  # gzip, its sum compared
         while not member.eof:
-            block = member.decompress(packed, _BLOCK)
-            yield block
+            yield member.decompress(packed, _BLOCK)
             packed = member.unconsumed_tail
-            if not packed and not member.eof and len(block) < _BLOCK:
-                packed = file.read(_BLOCK)
-                if not packed:
-                    raise EOFError("it ends too early")
+            if not packed and not member.eof and not (packed := file.read(_BLOCK)):
+                raise EOFError("it ends too early")
         packed = member.unused_data.lstrip(b"\0")
         while len(packed) < 2 and (more := file.read(_BLOCK)):
             packed = (packed + more).lstrip(b"\0")
