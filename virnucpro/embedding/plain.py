@@ -29,6 +29,8 @@ def load_plain(path: Path) -> Any:
         raise InputError(f"{path}: not a torch file (no data.pkl inside)")
     try:
         return _PlainUnpickler(io.BytesIO(pickled)).load()
+    except MemoryError:
+        raise
     except Exception as error:  # what a pickle makes its reader raise is up to whoever wrote it
         raise InputError(f"{path}: cannot be read: {first_line(error)}; make the file again") from None
 

@@ -145,6 +145,8 @@ def read_torch(path: Path, allowed: Sequence[Any] = (), mmap: bool = False) -> A
         if named := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(f"{path}: refused: it names {named[1]}; nothing in it was run") from None
         raise InputError(f"{path}: cannot be read safely; nothing in it was run") from None
+    except MemoryError:
+        raise
     except Exception as error:  # what a pickle makes its reader raise is up to whoever wrote it
         raise InputError(f"{path}: cannot be read: damaged ({first_line(error)})") from None
 

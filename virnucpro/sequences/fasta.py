@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from virnucpro.errors import InputError
+from virnucpro.files import naming
 from virnucpro.sequences.digests import DigestLog, digest
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def _text(path: Path) -> Iterator[bytes]:
 def _blocks(path: Path) -> Iterator[bytes]:
     try:
         check_file(path)
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             yield from _unpacked(path, file) if packed else iter(lambda: file.read(_BLOCK), b"")
