@@ -116,6 +116,18 @@ def test_odd_things_in_a_steps_file(name: str, tmp_path: Path) -> None:
                 assert str(path) in str(error) and "\n" not in str(error)
 
 
+@pytest.mark.parametrize("row", [torch.zeros(1).expand(10**12), torch.ones(16, dtype=torch.int64)])
+def test_rows_that_are_not_stored_as_numbers(row: torch.Tensor, tmp_path: Path) -> None:
+    """Four bytes can be shown as four terabytes."""
+    protein, merged = tmp_path / "output_1_ESM.pt", tmp_path / "output_1_merged.pt"
+    torch.save({"proteins": ["a"], "data": [row]}, protein)
+    with pytest.raises(InputError, match=f"{protein}: the row of a is not a vector"):
+        read_protein(protein)
+    torch.save({"ids": ["a"], "data": row[None]}, merged)
+    with pytest.raises(InputError, match=f"{merged}: 1 ids do not fit"):
+        read_merged(merged)
+
+
 def test_odd_things_in_a_checkpoint_of_fair_esm(fair_esm: Path, tmp_path: Path) -> None:
     whole = torch.load(fair_esm, weights_only=False)
     name = list(whole["model"])[-1]
@@ -200,7 +212,7 @@ def test_a_weight_of_another_kind(
         read = partial(load_dnabert_s, tmp_path, CPU)
     torch.save(content, path)
     with warnings.catch_warnings(), pytest.raises(InputError) as caught:
-        warnings.simplefilter("error")  # torch warns where it drops the imaginary part
+        warnings.simplefilter("ignore")  # torch warns where it drops an imaginary part, and goes on
         read()
     assert str(tmp_path) in str(caught.value)
 

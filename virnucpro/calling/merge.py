@@ -117,13 +117,12 @@ def _matrix(path: Path, ids: Sequence[str], rows: Sequence[Any]) -> Matrix:
         if not isinstance(row, (list, np.ndarray)) or len(row) != width:
             raise InputError(f"{path}: the row of {id_} has not the {width} values of the first row")
     try:
-        found = np.array(rows)
-    except ValueError:
-        found = np.array(None)
-    if found.ndim != 2 or found.dtype.kind != "f":
+        with np.errstate(over="ignore"):  # a number beyond float32 is found below
+            matrix: Matrix = np.array(rows, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        matrix = np.empty(0, dtype=np.float32)
+    if matrix.ndim != 2:
         raise InputError(f"{path}: the rows are not plain numbers; make the file again")
-    with np.errstate(over="ignore"):  # a number beyond float32 is found below
-        matrix: Matrix = found.astype(np.float32)
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
         raise InputError(f"{path}: the row of {ids[int(finite.argmin())]} is not finite; embed it again")

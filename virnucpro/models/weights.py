@@ -106,7 +106,7 @@ def _parts(index: Path) -> list[str]:
     if not isinstance(weight_map, dict) or not all(isinstance(part, str) for part in weight_map.values()):
         raise InputError(f"{index}: not an index of weights (no weight_map of names)")
     parts = sorted(set(weight_map.values()))
-    if any(not part.isprintable() or part != Path(part).name or not part for part in parts):
+    if any(not part.isprintable() or part != Path(part).name for part in parts):
         raise InputError(f"{index}: names a file outside its folder")
     return parts
 
