@@ -33,8 +33,8 @@ test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
 	    echo "NOTE: nf-test is not on the PATH: the module tests (modules/*/tests) were NOT run."; \
 	fi
 
-soak: setup ## the tests of tests/faults through many more kills, damages and full disks (hours)
-	$(in_venv) SOAK=1 python -m pytest tests/faults -v -s
+soak: setup ## many more kills, damages and full disks than make test has (hours)
+	$(in_venv) SOAK=1 python -m pytest tests/faults tests/pipeline/test_faults.py -v
 
 bench: setup ## measure ESM-2 beside its peers on this machine (other questions: benchmarks/*.py)
 	$(venv)/python -m uv pip install --quiet --python $(venv)/python --requirements requirements-bench.lock

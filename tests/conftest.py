@@ -1,6 +1,7 @@
 """Small models of the real classes with random weights, in the layouts their authors publish."""
 
 import json
+import os
 import random
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +19,7 @@ from virnucpro.models.model_set import ModelSet
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
+SOAK = bool(os.environ.get("SOAK"))  # `make soak`: many more rounds
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +89,14 @@ def stub_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     (folder / "manifest.json").write_text('{"window_length": 500}')
     return folder
+
+
+@pytest.fixture
+def luck(request: pytest.FixtureRequest) -> random.Random:
+    """Draws when and what; the seed is shown with a failure, and SOAK_SEED sets it."""
+    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"SOAK_SEED={seed}")
+    return random.Random(seed)
 
 
 def random_dna(letters: random.Random, length: int) -> str:

@@ -3,8 +3,8 @@
 The short form is part of `make test`; `make soak` sets SOAK, and the same tests go through many more rounds.
 """
 
+import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -14,23 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SOAK
+from virnucpro.journal import Journal
 from virnucpro.models.model_set import ModelSet
 
-SOAK = bool(os.environ.get("SOAK"))
+V1 = ("-k",)
+V2 = ("-k", "--parallel", "--device", "cpu", "--token-budget", "150")
 ROOT = Path(__file__).parents[2]
 
 
 def rounds(short: int, soak: int) -> int:
     """How many rounds a test goes through."""
     return soak if SOAK else short
-
-
-@pytest.fixture
-def luck(request: pytest.FixtureRequest) -> random.Random:
-    """Draws when and what; the seed is shown with a failure, and SOAK_SEED sets it."""
-    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"SOAK_SEED={seed}")
-    return random.Random(seed)
 
 
 @dataclass(frozen=True)
@@ -90,6 +85,33 @@ def published(output: Path) -> dict[str, bytes]:
         for path in files
         if path.parts[0] not in ("report.html", "pipeline_info") and not path.match(".*")
         if not path.parts[0].startswith(".")
+    }
+
+
+def ranks_of(process: "subprocess.Popen[str]") -> list[int]:
+    """The process ids of the ranks that live."""
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    except OSError:
+        return []
+
+
+def finished_files(output: Path) -> dict[str, tuple[int, int]]:
+    """(inode, time of change) of every file of the result that the latest attempt's journal says is whole."""
+    attempts = sorted(output.glob(".*.unfinished/*/journal"))
+    if not attempts:
+        return {}
+    work = attempts[-1].parent
+    journal = Journal(work)
+    entered = [
+        json.loads(line[33:]) for line in journal.path.read_bytes().splitlines() if line.endswith(b"}")
+    ]
+    whole = [path for entry in entered for path in journal.whole(entry["name"]) or []]
+    return {
+        path.relative_to(work / "result").as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in whole
+        if path.is_relative_to(work / "result")
     }
 
 

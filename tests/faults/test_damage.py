@@ -3,19 +3,18 @@
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import SOAK, Predict, Reference, published, rounds
+from tests.conftest import SOAK
+from tests.faults.conftest import V1, V2, Predict, Reference, published, rounds
 from virnucpro.cli.entry import Stopped
 from virnucpro.cli.main import main
 from virnucpro.pipeline import prediction
 from virnucpro.pipeline.output import Output
 
-V1 = ("-k",)
-V2 = ("-k", "--parallel", "--device", "cpu", "--token-budget", "150")
 Run = Callable[..., tuple[int, str]]
 
 
@@ -35,10 +34,11 @@ def run(predict: Predict, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     return program
 
 
-@pytest.fixture
-def unfinished(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[list[tuple[tuple[str, ...], Path]]]:
+Unfinished = list[tuple[tuple[str, ...], Path]]
+
+
+@pytest.fixture(scope="module")
+def unfinished(predict: Predict, tmp_path_factory: pytest.TempPathFactory) -> Unfinished:
     """Output folders of runs that were stopped: before publishing, before calling, and, with half of the
     shards' rows, within ESM-2."""
 
@@ -51,32 +51,33 @@ def unfinished(
         real(*given[:-1], stop)  # type: ignore[arg-type]
 
     folders = []
-    for options, where, name in (
-        (V1, Output, "publish"),
-        (V1, prediction, "predict"),
-        (V2, Output, "publish"),
-        (V2, prediction, "embed_proteins"),
+    for options, where, name, how in (
+        (V1, Output, "publish", stop),
+        (V1, prediction, "predict", stop),
+        (V2, Output, "publish", stop),
+        (V2, prediction, "embed_proteins", within_esm2),
     ):
-        output = tmp_path / f"stopped{len(folders)}"
-        with monkeypatch.context() as patch:
-            patch.setattr(where, name, within_esm2 if name == "embed_proteins" else stop)
-            assert run(output, *options)[0] == 128 + 15
+        output = tmp_path_factory.mktemp("stopped") / "out"
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(where, name, how)
+            patch.setattr(sys, "argv", ["virnucpro", *predict.command(output, *options)[3:]])
+            main()
+        assert end.value.code == 128 + 15
         folders.append((options, output))
-    shards = list(folders[-1][1].rglob("*.rows"))
-    assert shards, "the last one was stopped with its shards there"
-    with shards[0].open("r+b") as rows:
-        rows.truncate(shards[0].stat().st_size // 2)
-    yield folders
+    (rows,) = folders[-1][1].rglob("*.rows")
+    with rows.open("r+b") as file:
+        file.truncate(rows.stat().st_size // 2)
+    return folders
 
 
 def test_a_bit_turned_over_changes_no_result(
     run: Run,
-    unfinished: list[tuple[tuple[str, ...], Path]],
+    unfinished: Unfinished,
     undisturbed: Reference,
     tmp_path: Path,
     luck: random.Random,
 ) -> None:
-    for number in range(rounds(24, 1000)):
+    for number in range(rounds(16, 1000)):
         # The slow ones, with ranks, in one of eight.
         options, stopped = luck.choice(unfinished[2:] if number % 8 == 0 else unfinished[:2])
         output = Path(shutil.copytree(stopped, tmp_path / "out"))
@@ -100,7 +101,7 @@ def test_a_bit_turned_over_changes_no_result(
 
 def test_every_file_of_unfinished_work_is_known_or_made_anew(
     run: Run,
-    unfinished: list[tuple[tuple[str, ...], Path]],
+    unfinished: Unfinished,
     undisturbed: Reference,
     tmp_path: Path,
 ) -> None:
@@ -119,9 +120,10 @@ def test_every_file_of_unfinished_work_is_known_or_made_anew(
 
 
 def test_a_damaged_journal_loses_only_what_it_says_there(
-    run: Run, unfinished: list[tuple[tuple[str, ...], Path]], undisturbed: Reference
+    run: Run, unfinished: Unfinished, undisturbed: Reference, tmp_path: Path
 ) -> None:
-    options, stopped = unfinished[0]
+    options, whole = unfinished[0]
+    stopped = Path(shutil.copytree(whole, tmp_path / "out"))
     (journal,) = stopped.rglob("journal")
     lines = journal.read_bytes().split(b"\n")
     place = next(n for n, line in enumerate(lines) if b"output_1_DNABERT_S.pt" in line)

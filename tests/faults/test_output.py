@@ -3,14 +3,14 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Predict, Reference, published
+from tests.faults.conftest import V1, Predict, Reference, published
+from virnucpro.cli.entry import Stopped
 from virnucpro.cli.main import main
 from virnucpro.errors import InputError
 from virnucpro.models.model_set import ModelSet
@@ -127,17 +127,16 @@ def test_a_strangers_files_stay(folder: Path, put: object) -> None:
         assert everything(folder.parent) == before
 
 
-@pytest.mark.parametrize("options", [("--force",), ("--resume",)], ids="_".join)
-def test_a_users_folder_named_like_the_sample_on_the_command_line(
-    predict: Predict, tmp_path: Path, options: tuple[str, ...]
+@pytest.mark.parametrize("may", [{"force": True}, {"resume": True}], ids=str)
+def test_a_users_folder_named_like_the_sample(
+    reads: Path, model_set: ModelSet, tmp_path: Path, may: dict[str, bool]
 ) -> None:
     """`predict data/s1.fa -o data`, with a folder data/s1 of the user's."""
-    shutil.copy(predict.fasta, tmp_path / "s1.fa")
-    (tmp_path / "s1").mkdir()
-    (tmp_path / "s1" / "reads.fastq").write_text("precious")
+    shutil.copy(reads, tmp_path / "s1.fa")
+    users_folder(tmp_path)
     before = everything(tmp_path)
-    done = Predict(tmp_path / "s1.fa", predict.models).run(tmp_path, *options)
-    assert done.code == 2 and done.said.count("Error") == 1
+    with pytest.raises(InputError, match="s1: is not virnucpro's, and would be replaced"):
+        run_prediction(tmp_path / "s1.fa", tmp_path, model_set, Options(500), **may)
     assert everything(tmp_path) == before
 
 
@@ -180,29 +179,67 @@ def test_own_results_are_replaced_and_neighbours_stay(
 
 
 def test_a_second_run_is_refused_and_touches_nothing(
-    predict: Predict, undisturbed: Reference, tmp_path: Path
+    predict: Predict,
+    undisturbed: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    first = predict.start(out)
+    first = predict.start(out, *V1)
     while not list(out.glob(".*.unfinished/*/journal")) and first.poll() is None:
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGSTOP)  # so that what the second leaves of it can be compared
     try:
         before = everything(out)
         assert ".virnucpro.lock" in before
-        for options in ((), ("--resume",), ("--force",)):
-            second = predict.run(out, *options)
-            assert second.code == 75
-            assert f"another run is at work here (process {first.pid} on " in second.last
-        clean = subprocess.run(
-            [sys.executable, "-m", "virnucpro", "clean", out], capture_output=True, text=True
-        )
-        assert clean.returncode == 75 and f"process {first.pid} on" in clean.stderr
+        for words in (
+            *(predict.command(out, *o)[3:] for o in ((), ("--resume",), ("-f",))),
+            ["clean", str(out)],
+        ):
+            monkeypatch.setattr(sys, "argv", ["virnucpro", *words])
+            with pytest.raises(SystemExit) as end:
+                main()
+            said = capsys.readouterr().err.strip().splitlines()[-1]
+            assert end.value.code == 75
+            assert f"{out}: another run is at work here (process {first.pid} on " in said
         assert everything(out) == before
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert first.wait(timeout=120) == 0
-    assert published(out) == undisturbed(()).files
+    assert published(out) == undisturbed(V1).files
+
+
+def test_a_plain_start_leaves_unfinished_work_alone_and_says_so(
+    reads: Path,
+    model_set: ModelSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only a finished run removes it, or `virnucpro clean`."""
+    out = tmp_path / "out"
+    for number in (1, 2):
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(prediction, "merge_pair", lambda *_: (_ for _ in ()).throw(Stopped(15)))
+            run_prediction(reads, out, model_set, Options(500))
+        assert len(list(out.glob(".reads.unfinished/*-*/journal"))) == number
+    caplog.clear()
+    run_prediction(reads, out, model_set, Options(500, min_score=0.5))
+    first, second = sorted(out.glob(".reads.unfinished/*"))
+    said = [
+        line for line in caplog.messages if "unfinished work of another input, model set or options: " in line
+    ]
+    assert len(said) == 2 and f"{first} (" in said[0] and " MB, 0 min old); virnucpro clean " in said[0]
+    monkeypatch.setattr(sys, "argv", ["virnucpro", "clean", str(out)])
+    shutil.copytree(second, out / ".reads.unfinished" / "mine")
+    (out / ".reads.unfinished" / "mine" / ".virnucpro").unlink()
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code and capsys.readouterr().out.count("removed ") == 2
+    assert [path.name for path in out.glob(".reads.unfinished/*")] == ["mine"]
+    assert (out / "reads" / "reads_contigs.tsv").exists()
 
 
 def test_an_error_costs_no_work(

@@ -5,17 +5,17 @@ import re
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Predict, Reference, published
-from tests.faults.test_kills import ranks_of
+from tests.faults.conftest import V2, Predict, Reference, published, ranks_of
 from virnucpro.embedding import ranks
 from virnucpro.embedding.ranks import Rank, check, run_ranks
 from virnucpro.errors import RankFailed
 
-V2 = ("--parallel", "--device", "cpu", "--gpus", "2", "--token-budget", "150")
+TWO = (*V2, "--gpus", "2")
 
 
 def _get_on_or_not(rank: Rank, seconds: float) -> None:
@@ -31,7 +31,7 @@ def _get_on_or_not(rank: Rank, seconds: float) -> None:
 def test_a_silent_rank_is_named_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that works longer than the limit but says so is left alone."""
     monkeypatch.setattr(ranks, "_LOOK_EVERY", 0.2)
-    failures = run_ranks(_get_on_or_not, (8.0,), gpus=[None] * 2, threads=2, logs=tmp_path, patience=6)
+    failures = run_ranks(_get_on_or_not, (6.0,), gpus=[None] * 2, threads=2, logs=tmp_path, patience=4)
     assert [failure.rank for failure in failures] == [1]
     with pytest.raises(RankFailed) as caught:
         check(failures, 2, "ESM-2 v2.0")
@@ -49,27 +49,35 @@ def stop_a_rank(process: "subprocess.Popen[str]") -> int:
     return found[0]
 
 
-def test_a_stopped_rank_ends_the_run(predict: Predict, undisturbed: Reference, tmp_path: Path) -> None:
-    process = predict.start(tmp_path / "out", *V2, "--rank-timeout", "5")
-    stopped = stop_a_rank(process)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 1 and "Traceback" not in said
-    found = re.search(r"rank \d \(no progress for \d+ s; log: (\S+)\)", said.strip().splitlines()[-1])
-    assert found and Path(found[1]).exists(), said
-    assert not Path(f"/proc/{stopped}").exists()
-    assert predict.run(tmp_path / "out", *V2, "--resume").code == 0
-    assert published(tmp_path / "out") == undisturbed(V2).files
+def test_a_stopped_rank_ends_the_run_and_is_waited_for_by_none(
+    predict: Predict, undisturbed: Reference, tmp_path: Path
+) -> None:
+    """A rank that is stopped is named; one whose parent is killed beside it, so that it cannot notice, is not
+    waited for by the next run."""
+    undisturbed(V2)
 
+    def watched() -> None:
+        process = predict.start(tmp_path / "watched", *TWO, "--rank-timeout", "8")
+        stopped = stop_a_rank(process)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 1 and "Traceback" not in said
+        found = re.search(r"rank \d \(no progress for \d+ s; log: (\S+)\)", said.strip().splitlines()[-1])
+        assert found and Path(found[1]).exists(), said
+        assert not Path(f"/proc/{stopped}").exists()
 
-def test_an_orphan_is_not_waited_for(predict: Predict, undisturbed: Reference, tmp_path: Path) -> None:
-    """The run is killed beside a stopped rank, which cannot notice; the next run goes on at once."""
-    process = predict.start(tmp_path / "out", *V2)
-    orphan = stop_a_rank(process)
-    try:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=60)
-        assert Path(f"/proc/{orphan}").exists()
-        assert predict.run(tmp_path / "out", *V2, "--resume").code == 0
-        assert published(tmp_path / "out") == undisturbed(V2).files
-    finally:
-        os.kill(orphan, signal.SIGKILL)
+    def orphaned() -> None:
+        output = tmp_path / "orphaned"
+        process = predict.start(output, *V2)
+        orphan = stop_a_rank(process)
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(timeout=60)
+            assert Path(f"/proc/{orphan}").exists()
+            assert predict.run(output, *V2, "--resume").code == 0
+            assert published(output) == undisturbed(V2).files
+        finally:
+            os.kill(orphan, signal.SIGKILL)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(watched), pool.submit(orphaned)]:
+            done.result()

@@ -170,13 +170,3 @@ def test_killed_rank_ends_the_run(tmp_path: Path, model_set: ModelSet, reads: Pa
     assert run.code != 0
     assert "rank 1 (killed by signal 9; log:" in run.output and "rank_1.log" in run.output, run.output
     assert not (run.outdir / "report.html").exists()
-
-
-def test_bad_fasta_ends_the_run_at_once(tmp_path: Path, model_set: ModelSet) -> None:
-    """Exit code 2 is not retried, and its one line reaches the terminal."""
-    (tmp_path / "twice.fa").write_text(">a one\nACGT\n>a two\nACGT\n")
-    run = pipeline(tmp_path, "--input", "twice.fa", "--models", str(model_set.directory))
-    assert run.code != 0
-    errors = [line.strip() for line in run.output.splitlines() if line.strip().startswith("Error: ")]
-    assert len(set(errors)) == 1 and "twice.fa" in errors[0], run.output
-    assert run.output.count("> VIRNUCPRO:EXTRACT_FRAMES") == 1

@@ -97,7 +97,7 @@ def is_set_alone(folder: Path, name: str) -> bool:
         known = {MANIFEST, *manifest["files"]}
         found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
         return not folder.is_symlink() and manifest["name"] == name and found <= known
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

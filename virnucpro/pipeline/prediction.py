@@ -21,7 +21,6 @@ from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.h5_to_pt import h5_to_pt
 from virnucpro.embedding.per_file import embed_per_file
 from virnucpro.embedding.ranks import check
-from virnucpro.errors import InputError
 from virnucpro.files import atomic, file_number, sample_name
 from virnucpro.journal import Journal
 from virnucpro.models.checksums import file_sha256
@@ -29,6 +28,7 @@ from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
+from virnucpro.sequences.fasta import check_file
 
 log = logging.getLogger(__name__)
 _stream_h5_to_pt_files = h5_to_pt  # the name users of the reference import
@@ -99,8 +99,7 @@ def run_prediction(
 
 def _run_key(input_file: Path, models: ModelSet, options: Options, architecture: str) -> str:
     """Names an unfinished run by all that its intermediate files depend on: none is taken for another's."""
-    if not input_file.is_file():
-        raise InputError(f"{input_file}: {'is a folder' if input_file.is_dir() else 'no such file'}")
+    check_file(input_file)
     depends = [__version__, file_sha256(input_file), models.manifest["files"], asdict(options), architecture]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
