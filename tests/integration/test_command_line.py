@@ -93,7 +93,12 @@ def test_counts_add_up(predict: Predict) -> None:
 
 def test_layout_of_the_output(predict: Predict) -> None:
     out = predict()
-    assert {path.name for path in out.iterdir()} == {"reads", "report.html", "pipeline_info"}
+    assert {path.name for path in out.iterdir()} == {
+        "reads",
+        "report.html",
+        "summary.tsv",
+        "pipeline_info",
+    }
     assert {path.name for path in (out / "reads").iterdir()} == V2_FILES
     info = json.loads((out / "pipeline_info" / "run_info.json").read_text())
     assert "v1.0" in json.dumps(info) and "v2.0" not in json.dumps(info)

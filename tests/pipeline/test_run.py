@@ -56,6 +56,7 @@ def test_counts_add_up(run: Run) -> None:
 def test_published_files(run: Run) -> None:
     sample = {path.name for path in (run.outdir / "demo").iterdir()}
     assert sample == {
+        ".virnucpro",
         "prediction_results.txt",
         "prediction_results_highestscore.csv",
         "demo_contigs.tsv",
