@@ -13,6 +13,7 @@ import pytest
 
 from tests.pipeline.conftest import Run, pipeline
 from virnucpro.models.model_set import ModelSet
+from virnucpro.pipeline.prediction import Options, run_prediction
 from virnucpro.sequences.fasta import read_fasta
 from virnucpro.sequences.windows import windows
 
@@ -109,25 +110,26 @@ def test_resume_repeats_nothing(v2: Run, succeeded: Callable[[Run], Run]) -> Non
     assert again.only_cached() == v2.processes("Submitted")
 
 
-def test_samples_share_esm2(tmp_path: Path, v2: Run, succeeded: Callable[[Run], Run]) -> None:
-    """Three samples, two without any open frame, ESM-2 cut into several tasks of two ranks each."""
+def test_samples_share_esm2(
+    tmp_path: Path, model_set: ModelSet, reads: Path, succeeded: Callable[[Run], Run]
+) -> None:
+    """Three samples, two without any open frame, ESM-2 cut into several tasks of two ranks each: the scores
+    are those of the command line."""
     inputs = tmp_path / "my inputs"
     inputs.mkdir()
-    shutil.copy(DEMO, inputs / "some demo.fa.gz")
+    shutil.copy(reads, inputs / "some reads.fa")
     # A stop in all six frames of each window; and records shorter than a codon.
     stops = "TAATTAATTAATTAGTTAGTTAGCTAACTAACTAAT" * 4
     (inputs / "closed.fa").write_text(f">closed with stops\n{stops}\n")
     (inputs / "short.fa").write_text(">s1\nAC\n>s2\nT\n")
-    sheet = "sample,fasta\nA,some demo.fa.gz\nclosed,closed.fa\nshort,short.fa\n"
+    sheet = "sample,fasta\nA,some reads.fa\nclosed,closed.fa\nshort,short.fa\n"
     (inputs / "samples.csv").write_text(sheet)
-    run = succeeded(
-        pipeline(
-            tmp_path,
-            *("--input", "my inputs/samples.csv", "--esm_task_size", "100", "--gpus", "2", *KEEP),
-            parser="v2",
-        )
-    )
-    agree(run, v2, "A", "demo")
+    given = ("--models", str(model_set.directory), "--input", "my inputs/samples.csv", *KEEP)
+    cut = ("--split_size", "6", "--esm_task_size", "12", "--gpus", "2")
+    run = succeeded(pipeline(tmp_path, *given, *cut, parser="v2"))
+    other = Run(0, "", tmp_path / "command line")
+    run_prediction(reads, other.outdir, model_set, Options(500))
+    agree(run, other, "A", reads.stem)
     files = len(list((run.outdir / "A/intermediate/protein").glob("*.fa"))) + 2
     assert run.output.count("> VIRNUCPRO:ESM2 (") == -(-files // 2) > 1
     assert run.output.count("> VIRNUCPRO:CHECK_MODELS") == 1, "P32: once for all tasks"
