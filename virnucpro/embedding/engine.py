@@ -20,6 +20,7 @@ from virnucpro.embedding.plan import Rows, default_budget, plan, share
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.ranks import Failure, Rank, run_ranks
 from virnucpro.embedding.runner import Forward, Run, recompute
+from virnucpro.embedding.runtime_config import RuntimeConfig
 from virnucpro.embedding.store import KEY_BYTES, ShardWriter, embedded, gather, recover
 from virnucpro.errors import Busy
 from virnucpro.files import SHARDS, atomic, claim, naming, remove_own
@@ -28,7 +29,6 @@ from virnucpro.locks import lock
 from virnucpro.models.attention import choose_attention
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import read_esm2_config
-from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 ENGINE = "v2.0 packed"
 _SPECIAL_TOKENS = 2
