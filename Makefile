@@ -20,10 +20,11 @@ demo: setup ## call the bundled sequences with the mini models, on the CPU
 	cd .demo && PATH="$$PWD/../.venv/bin:$$PATH" ../tools/nextflow run ../main.nf -profile test,local --outdir ../results/demo
 	@$(venv)/python tools/show_calls.py results/demo
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and which way imports run
 	$(venv)/python -m ruff check
 	$(venv)/python -m ruff format --check
 	$(venv)/python -m mypy
+	$(venv)/lint-imports --no-cache --no-logo
 
 test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
 	$(in_venv) python -m pytest

@@ -14,10 +14,9 @@ import numpy.typing as npt
 import torch
 from esm.model.esm2 import ESM2 as FairEsm2
 
-from virnucpro.embedding.device import Compute
-from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.ranks import check
+from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 # Layers, width, heads of the published ESM-2 models; thin3B has the widths of the largest and two layers.
@@ -127,11 +126,14 @@ def worst_distance(found: np.ndarray, truth: np.ndarray) -> float:
 
 def run_engine(fasta: Path, weights: Path, output: Path, ranks: int = 1, threads: int = 1) -> StageFacts:
     """ESM-2 v2.0 whole, in float32 on CPU ranks that share `threads`; `output` is the HDF5 file."""
-    model = Esm2(weights.stem, weights, "0" * 64, Compute("cpu", "fp32"))
-    config = RuntimeConfig(threads=threads)
-    facts, failures = embed_proteins({output: [fasta]}, model, [None] * ranks, config, output.parent)
-    check(failures, ranks, "ESM-2 v2.0")
-    return facts
+    config = {"model_type": "esm2", "model_name": weights.stem, "weights": weights, "device": "cpu"}
+    told: list[StageFacts] = []
+    _, failed = run_multi_gpu_inference(
+        [fasta], output.parent, config, ranks, RuntimeConfig(threads=threads),
+        outputs=[output], whole=told.append,
+    )  # fmt: skip
+    check(failed, ranks, "ESM-2 v2.0", output.parent / "logs")
+    return told[0]
 
 
 def embeddings(path: Path) -> npt.NDArray[np.float32]:

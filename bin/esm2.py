@@ -10,12 +10,12 @@ import click
 from virnucpro.cli.entry import run
 from virnucpro.cli.options import FILE, TokenBudget, on_device
 from virnucpro.defaults import ATTENTION
-from virnucpro.embedding.device import choose, first_gpus, visible_gpus
-from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.device import choose, visible_gpus
 from virnucpro.embedding.plan import default_budget
 from virnucpro.embedding.ranks import check
 from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.models.model_set import ModelSet
+from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 
@@ -44,13 +44,10 @@ def esm2(
     inputs: tuple[str, ...],
 ) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    outputs: dict[Path, list[Path]] = {}
-    for sample, _, fasta in (given.partition("=") for given in inputs):
-        outputs.setdefault(Path(f"{sample}.embeddings.h5"), []).append(Path(fasta))
+    samples, _, fastas = zip(*(given.partition("=") for given in inputs), strict=True)
     model_set = ModelSet.open(models)
     compute = choose(device, precision, half_on_gpu=True, allowed=model_set.precision)
-    model = Esm2(model_set.name, model_set.esm2, model_set.sha256(model_set.esm2), compute, attention)
-    ranks = _ranks(compute.device, gpus)
+    world_size = _world_size(compute.device, gpus)
     budget = token_budget or default_budget(compute.torch_device, read_esm2_config(model_set.esm2).embed_dim)
     config = RuntimeConfig(
         enable_checkpointing=checkpoint_dir is not None,
@@ -60,17 +57,24 @@ def esm2(
         keep_shards=checkpoint_dir is not None,
         rank_timeout=rank_timeout,
     )
-    facts, failures = embed_proteins(outputs, model, ranks, config, Path())
-    check(failures, len(ranks), "ESM-2 v2.0")
-    facts.write(Path("esm2.json"))
+    _, failed = run_multi_gpu_inference(
+        fasta_files=[Path(fasta) for fasta in fastas],
+        output_dir=Path(),
+        model_config=model_config_of(model_set, compute, attention),
+        world_size=world_size,
+        runtime_config=config,
+        outputs=[Path(f"{sample}.embeddings.h5") for sample in samples],
+        whole=lambda facts: facts.write(Path("esm2.json")),
+    )
+    check(failed, world_size, "ESM-2 v2.0", Path("logs"))
 
 
-def _ranks(device: str, gpus: str) -> list[str | None]:
-    if gpus != "all" and not (gpus.isdecimal() and int(gpus) > 0):
+def _world_size(device: str, gpus: str) -> int:
+    if gpus == "all":
+        return len(visible_gpus()) if device == "cuda" else 1
+    if not gpus.isdecimal() or int(gpus) < 1:
         raise click.BadParameter(f"{gpus!r} is neither 'all' nor a number", param_hint="--gpus")
-    if device == "cpu":
-        return [None] * (1 if gpus == "all" else int(gpus))
-    return list(visible_gpus() if gpus == "all" else first_gpus(int(gpus)))
+    return int(gpus)
 
 
 if __name__ == "__main__":

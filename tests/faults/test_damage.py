@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,17 +46,17 @@ def unfinished(predict: Predict, tmp_path_factory: pytest.TempPathFactory) -> Un
     def stop(*_: object, **__: object) -> None:
         raise Stopped(15)
 
-    real = prediction.embed_proteins
+    real = prediction.run_multi_gpu_inference
 
-    def within_esm2(*given: object) -> None:
-        real(*given[:-1], stop)  # type: ignore[arg-type]
+    def within_esm2(**given: Any) -> None:
+        real(**{**given, "whole": stop})
 
     folders = []
     for options, where, name, how in (
         (V1, Output, "publish", stop),
         (V1, prediction, "predict", stop),
         (V2, Output, "publish", stop),
-        (V2, prediction, "embed_proteins", within_esm2),
+        (V2, prediction, "run_multi_gpu_inference", within_esm2),
     ):
         output = tmp_path_factory.mktemp("stopped") / "out"
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:

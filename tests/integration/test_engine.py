@@ -383,10 +383,10 @@ def test_first_failure_ends_the_stage(
 ) -> None:
     """P35: no retry that never starts, no wait for the others; the rank and its log are named."""
     failures = run_ranks(_sleep_or_fail, (how,), gpus=[None] * 3, threads=3, logs=tmp_path)
-    assert [failure.rank for failure in failures] == [1]
+    assert failures == [1]
     assert torch.multiprocessing.active_children() == []
     with pytest.raises(error) as caught:
-        check(failures, 3, "ESM-2 v2.0")
+        check(failures, 3, "ESM-2 v2.0", tmp_path)
     assert all(word in str(caught.value) for word in words), caught.value
     assert isinstance(caught.value, RuntimeError) == (how == "raise")
 
@@ -427,7 +427,9 @@ def test_h5_to_pt_with_a_real_feature_file(golden: Path, tmp_path: Path) -> None
         file.create_dataset("sequence_ids", data=ids, dtype=h5py.string_dtype())
         file["embeddings"] = np.stack([np.zeros(2560, np.float32), *(row.numpy() for row in esm["data"])])
     assert _stream_h5_to_pt_files is h5_to_pt
-    (written,) = _stream_h5_to_pt_files(tmp_path / "e.h5", tmp_path, [features])
+    (written,) = _stream_h5_to_pt_files(
+        h5_path=tmp_path / "e.h5", output_dir=tmp_path, nucleotide_feature_files=[features]
+    )
     assert written.name == "output_1_ESM.pt"
     result = torch.load(written, weights_only=True)
     wanted = torch.load(features, weights_only=True)["nucleotide"]

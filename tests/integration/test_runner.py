@@ -182,7 +182,7 @@ def test_what_is_not_finite_in_float32_either_is_named(
     outputs = {tmp_path / "e.h5": [tmp_path / "output_1.fa"]}
     _, failures = embed_proteins(outputs, model, [None], RuntimeConfig(), tmp_path)
     with pytest.raises(RankFailed, match=r"output_1\.fa: 'the_bad_one': its embedding is not finite"):
-        check(failures, 1, "ESM-2 v2.0")
+        check(failures, 1, "ESM-2 v2.0", tmp_path / "logs")
     assert not (tmp_path / "e.h5").exists()
 
 

@@ -20,15 +20,15 @@ from virnucpro.embedding.plan import Rows, default_budget, plan, share
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.ranks import Failure, Rank, run_ranks
 from virnucpro.embedding.runner import Forward, Run, recompute
+from virnucpro.embedding.runtime_config import RuntimeConfig
 from virnucpro.embedding.store import KEY_BYTES, ShardWriter, embedded, gather, recover
-from virnucpro.errors import Busy, InputError
+from virnucpro.errors import Busy
 from virnucpro.files import SHARDS, atomic, claim, naming, remove_own
 from virnucpro.journal import Journal
 from virnucpro.locks import lock
 from virnucpro.models.attention import choose_attention
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import read_esm2_config
-from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 ENGINE = "v2.0 packed"
 _SPECIAL_TOKENS = 2
@@ -70,10 +70,8 @@ def embed_proteins(
     One rank for each of `gpus` (None: a CPU rank). `work` takes `logs/rank_R.log`, and the shards while the
     run lasts. `whole` is told when all outputs are there, before the shards go. When a rank fails, nothing is
     written, the shards stay, and the failures are returned. Raises `InputError` for repeated ids within one
-    output, no rank, or an attention back end that cannot run.
+    output, or an attention back end that cannot run.
     """
-    if not gpus:
-        raise InputError("no device for ESM-2: world_size must be at least 1")
     started = time.monotonic()
     model = replace(
         model, attention=choose_attention(model.attention, model.compute.torch_device, model.compute.dtype)

@@ -21,33 +21,33 @@ from virnucpro.sequences.digests import digest
 _BLOCK = 16_384
 
 
-def h5_to_pt(embeddings: Path, output: Path, nucleotide_features: Sequence[Path]) -> list[Path]:
+def h5_to_pt(h5_path: Path, output_dir: Path, nucleotide_feature_files: Sequence[Path]) -> list[Path]:
     """Write `output_N_ESM.pt` for each `output_N_DNABERT_S.pt`, with its ids in its order.
 
-    Ids are looked up, never taken by position. Files none of whose ids are in `embeddings` belong to another
+    Ids are looked up, never taken by position. Files none of whose ids are in `h5_path` belong to another
     task's result and are left out; a file with only some of its ids there raises `InputError`, and so do a
     damaged file, a row that is not finite, and a call that would write nothing. Memory: 16 bytes an
     embedding, and one file's rows.
     """
     written = []
-    with Embeddings(embeddings) as stored:
-        for features in nucleotide_features:
+    with Embeddings(h5_path) as stored:
+        for features in nucleotide_feature_files:
             ids = ids_of(features, load_plain(features), "nucleotide")
             at = stored.find(ids)
             if (at < 0).all() and ids:
                 continue
             if (at < 0).any():
                 lost = ids[int(np.argmax(at < 0))]
-                raise InputError(f"{embeddings}: no embedding for id {lost!r} of {features}")
+                raise InputError(f"{h5_path}: no embedding for id {lost!r} of {features}")
             vectors = stored.vectors(at)
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
-                raise InputError(f"{embeddings}: the row of {ids[int(finite.argmin())]!r} is not finite")
-            target = output / f"output_{file_number(features)}_ESM.pt"
+                raise InputError(f"{h5_path}: the row of {ids[int(finite.argmin())]!r} is not finite")
+            target = output_dir / f"output_{file_number(features)}_ESM.pt"
             save_esm_pt(target, ids, torch.from_numpy(vectors))
             written.append(target)
     if not written:
-        raise InputError(f"{embeddings}: holds no id of {', '.join(map(str, nucleotide_features))}")
+        raise InputError(f"{h5_path}: holds no id of {', '.join(map(str, nucleotide_feature_files))}")
     return written
 
 

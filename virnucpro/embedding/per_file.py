@@ -38,7 +38,7 @@ def embed_per_file(
         return
     arguments = (embed_files, weights, fastas, output, compute, finished)
     failures = run_ranks(_embed_share, arguments, gpus=gpus, threads=threads, logs=logs, patience=patience)
-    check(failures, len(gpus), logs.name)
+    check(failures, len(gpus), logs.name, logs)
 
 
 def _embed_share(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -43,25 +43,32 @@ class Rank:
         self.to_parent.send(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A rank that ended without finishing: its `exit_code` as multiprocessing gives it (< 0: signal; None: it
-    was stuck for `silent` seconds), and its last words."""
+class Failure(int):
+    """The number of a rank that ended without finishing, and how: its `exit_code` as multiprocessing gives it
+    (< 0: signal), or, of one that was stuck, how long it was `silent` (seconds); and its last `words`."""
 
-    rank: int
-    exit_code: int | None
+    def __new__(
+        cls, rank: int, log: Path, *, exit_code: int | None = None, silent: float = 0, words: str = ""
+    ) -> Self:
+        failure = super().__new__(cls, rank)
+        failure.log, failure.exit_code, failure.silent, failure.words = log, exit_code, silent, words
+        return failure
+
     log: Path
-    words: str = ""
-    silent: float = 0
+    exit_code: int | None
+    silent: float
+    words: str
 
     def __str__(self) -> str:
-        if self.exit_code is None:
-            how = f"no progress for {self.silent:.0f} s"
+        if self.silent:
+            how = f"no progress for {self.silent:.0f} s; "
+        elif self.exit_code is None:
+            how = ""
         elif self.exit_code < 0:
-            how = f"killed by signal {-self.exit_code}"
+            how = f"killed by signal {-self.exit_code}; "
         else:
-            how = f"exit code {self.exit_code}"
-        return f"rank {self.rank} ({how}; log: {self.log})"
+            how = f"exit code {self.exit_code}; "
+        return f"rank {int(self)} ({how}log: {self.log})"
 
 
 class _Watched:
@@ -84,9 +91,12 @@ class _Watched:
             return
 
     def failure(self, exit_code: int | None) -> Failure:
-        """What it said at last: to this process, or, if it was killed, to its log."""
+        """It has ended with this code, or (None) is stuck. Its last words: to this process, or, if it was
+        killed, to its log."""
         lines = self.rank.log.read_text(errors="replace").strip().splitlines()[-1:]
-        return Failure(self.rank.number, exit_code, self.rank.log, self._said or "".join(lines), self.silent)
+        silent = self.silent if exit_code is None else 0
+        words = self._said or "".join(lines)
+        return Failure(self.rank.number, self.rank.log, exit_code=exit_code, silent=silent, words=words)
 
 
 def run_ranks(
@@ -114,7 +124,7 @@ def run_ranks(
         for number, gpu in enumerate(gpus):
             from_rank, to_parent = context.Pipe(duplex=False)
             rank = Rank(
-                number, len(gpus), gpu, max(threads // len(gpus), 1), logs / f"rank_{number}.log", to_parent
+                number, len(gpus), gpu, max(threads // len(gpus), 1), _log_of(number, logs), to_parent
             )
             rank.log.touch()  # there to be named, however early the rank ends
             process: BaseProcess = context.Process(
@@ -143,18 +153,24 @@ def run_ranks(
     return failures
 
 
-def check(failures: Sequence[Failure], world_size: int, stage: str) -> None:
-    """Raise `RankFailed`, or the failure that a rank's exit code stands for, when a rank has failed."""
-    if not failures:
+def check(failed: Sequence[int], world_size: int, stage: str, logs: Path) -> None:
+    """Raise `RankFailed`, or the failure that a rank's exit code stands for, when a rank has failed. Of one
+    that is a mere number and no `Failure`, no more is known than where its log is."""
+    if not failed:
         return
+    failures = [rank if isinstance(rank, Failure) else Failure(rank, _log_of(rank, logs)) for rank in failed]
     message = f"{stage}: {len(failures)} of {world_size} ranks failed: {', '.join(map(str, failures))}"
     if failures[0].words:
         message += f"; its last words: {failures[0].words}"
-    if failures[0].exit_code is None:
+    if failures[0].silent:
         message += "; --rank-timeout is how long one may take for a batch"
     kinds = (InputError, MachineError, OutOfMemory)
     by_code: dict[int | None, type[Exception]] = {EXIT_CODES[kind]: kind for kind in kinds}
     raise by_code.get(failures[0].exit_code, RankFailed)(message)
+
+
+def _log_of(rank: int, logs: Path) -> Path:
+    return logs / f"rank_{rank}.log"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from virnucpro import __version__
@@ -15,7 +16,6 @@ from virnucpro.calling.report import report
 from virnucpro.defaults import SPLIT_SIZE
 from virnucpro.embedding.device import choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
-from virnucpro.embedding.engine import Esm2, embed_proteins
 from virnucpro.embedding.esm2_v1 import embed_protein_files
 from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.h5_to_pt import h5_to_pt
@@ -25,6 +25,7 @@ from virnucpro.files import atomic, file_number, sample_name
 from virnucpro.journal import Journal
 from virnucpro.models.checksums import file_sha256
 from virnucpro.models.model_set import ModelSet
+from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gpu_inference
 from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
@@ -195,10 +196,10 @@ class _Work:
         if self.architecture == "v1.0":
             self._embed_proteins_v1(todo)
         elif todo or (keep_intermediate and not self.journal.whole(self.embeddings.name)):
-            self._embed_proteins_v2()
+            embeddings = self._embed_proteins_v2()
             if todo:
                 features = [nucleotide[fasta] for fasta in todo]
-                for path in _stream_h5_to_pt_files(self.embeddings, self.inner / "protein", features):
+                for path in _stream_h5_to_pt_files(embeddings, self.inner / "protein", features):
                     self.journal.enter(path.name, [path])
         return files
 
@@ -212,21 +213,23 @@ class _Work:
             finished=self.keep, patience=self.config.rank_timeout,
         )  # fmt: skip
 
-    def _embed_proteins_v2(self) -> None:
+    def _embed_proteins_v2(self) -> Path:
         if self.journal.whole(self.embeddings.name) and not self.config.force_restart:
-            return
-        models, options = self.models, self.options
-        compute = choose(options.device, options.precision, half_on_gpu=True, allowed=models.precision)
-        model = Esm2(models.name, models.esm2, models.sha256(models.esm2), compute, options.attention)
-        fastas = sorted((self.inner / "protein").glob("output_*.fa"), key=file_number)
-
-        def whole(facts: StageFacts) -> None:
-            self.keep(self.embeddings, facts)
-
-        _, failures = embed_proteins(
-            {self.embeddings: fastas}, model, self.gpus, self.config, self.folder, whole
+            return self.embeddings
+        options, allowed = self.options, self.models.precision
+        compute = choose(options.device, options.precision, half_on_gpu=True, allowed=allowed)
+        embeddings, failed = run_multi_gpu_inference(
+            fasta_files=sorted((self.inner / "protein").glob("output_*.fa"), key=file_number),
+            output_dir=self.folder,
+            model_config=model_config_of(self.models, compute, options.attention),
+            world_size=len(self.gpus),
+            runtime_config=self.config,
+            gpus=self.gpus,
+            outputs=[self.embeddings],
+            whole=partial(self.keep, self.embeddings),
         )
-        check(failures, len(self.gpus), "ESM-2 v2.0")
+        check(failed, len(self.gpus), "ESM-2 v2.0", self.folder / "logs")
+        return embeddings
 
     def _call(self, merged: Sequence[Path]) -> None:
         """From scores to calls to the report."""
