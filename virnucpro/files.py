@@ -114,6 +114,8 @@ def claim(folder: Path, what: str, **facts: Any) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if mark(folder).get("virnucpro") != what and any(folder.iterdir()):
+        if (folder / MARK).exists():
+            raise InputError(f"{folder / MARK}: does not say {what!r}; remove that folder, or choose another")
         raise InputError(f"{folder}: holds files that are not virnucpro's; choose another folder")
     set_mark(folder, what, **facts)
 

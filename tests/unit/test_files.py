@@ -90,6 +90,8 @@ def test_only_what_is_marked_is_removed(tmp_path: Path) -> None:
 def test_a_damaged_mark_is_none(tmp_path: Path, said: str) -> None:
     (tmp_path / ".virnucpro").write_bytes(said.encode(errors="surrogateescape"))
     assert mark(tmp_path) == {}
+    with pytest.raises(InputError, match=r"/\.virnucpro: does not say 'work'; remove that folder"):
+        claim(tmp_path, "work")
 
 
 def test_what_a_kill_leaves_of_a_removal_is_still_ours(
