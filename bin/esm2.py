@@ -13,6 +13,7 @@ from virnucpro.defaults import ATTENTION
 from virnucpro.embedding.device import choose, visible_gpus
 from virnucpro.embedding.plan import default_budget
 from virnucpro.embedding.ranks import check
+from virnucpro.logs import log_to
 from virnucpro.models.esm2_weights import read_esm2_config
 from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gpu_inference
@@ -43,7 +44,7 @@ def esm2(
     checkpoint_dir: Path | None,
     inputs: tuple[str, ...],
 ) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to(logging.StreamHandler(sys.stderr))
     samples, _, fastas = zip(*(given.partition("=") for given in inputs), strict=True)
     model_set = ModelSet.open(models)
     compute = choose(device, precision, half_on_gpu=True, allowed=model_set.precision)

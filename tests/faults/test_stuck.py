@@ -30,7 +30,7 @@ def _get_on_or_not(rank: Rank) -> None:
 def test_a_silent_rank_is_named_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that works longer than the limit but says so is left alone."""
     monkeypatch.setattr(ranks, "_LOOK_EVERY", 0.2)
-    failures = run_ranks(_get_on_or_not, (), gpus=[None] * 2, threads=2, logs=tmp_path, patience=12)
+    failures = run_ranks(_get_on_or_not, (), gpus=[None] * 2, threads=2, logs=tmp_path, patience=15)
     assert failures == [1]
     with pytest.raises(RankFailed) as caught:
         check(failures, 2, "ESM-2 v2.0", tmp_path)

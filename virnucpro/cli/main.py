@@ -14,6 +14,7 @@ from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
 from virnucpro.cli.train import train
 from virnucpro.cli.utils import utils
+from virnucpro.logs import log_to
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,8 +29,7 @@ def cli(quiet: bool, log_file: Path | None) -> None:
             handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise click.BadParameter(f"{log_file}: {error.strerror}", param_hint="--log-file") from None
-    level = logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", handlers=handlers, force=True)
+    log_to(*handlers, level=logging.WARNING if quiet else logging.INFO)
 
 
 cli.add_command(predict)

@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 
 from virnucpro.errors import EXIT_CODES, FAILURES, InputError, MachineError, OutOfMemory, RankFailed, explain
+from virnucpro.logs import log_to
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0  # seconds between two looks at the ranks
@@ -193,7 +194,7 @@ def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> N
     with rank.log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to(logging.StreamHandler(sys.stderr))
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(rank.threads)
     try:

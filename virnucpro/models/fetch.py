@@ -46,7 +46,6 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
     known = published()
     if name not in known:
         raise InputError(f"{name}: not a published model set; there are {', '.join(known)}")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it says every request
     facts = known[name]
     for value in given.values():
         if "://" not in value and not Path(value).exists():
