@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy, and which way imports run
 	$(venv)/lint-imports --no-cache --no-logo
 
 test: setup lint ## lint, then pytest, then nf-test when it is on the PATH
-	$(in_venv) python -m pytest
+	$(in_venv) python -m pytest --numprocesses 2 --dist loadfile
 	@if command -v nf-test > /dev/null; then \
 	    PATH="$$PWD/.venv/bin:$$PWD/tools:$$PATH" nf-test test; \
 	else \

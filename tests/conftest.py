@@ -7,6 +7,10 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+
+# Threads of several runs side by side spin against each other; torch reads this when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from esm.model.esm2 import ESM2
 from safetensors.torch import save_file
