@@ -179,3 +179,22 @@ def test_of_many_at_once_one_holds_it_at_a_time(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         got = list(pool.map(enter, range(16)))
     assert any(got)
+
+
+def test_without_flock_the_last_of_two_that_take_it_at_once_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "none")))
+    other = replace(Owner.this_process(flock=False), since="a moment later")
+    waited: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        if not waited:
+            path.write_text(json.dumps(asdict(other)))
+        waited.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", meanwhile)
+    with pytest.raises(Busy, match="since a moment later"), lock(path):
+        pass
+    assert waited and says(path) == asdict(other)
