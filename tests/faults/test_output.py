@@ -15,7 +15,7 @@ from virnucpro.cli.main import main
 from virnucpro.errors import InputError
 from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline import prediction
-from virnucpro.pipeline.output import opened
+from virnucpro.pipeline.output import Output, opened
 from virnucpro.pipeline.prediction import Options, run_prediction
 
 
@@ -264,6 +264,39 @@ def test_an_error_costs_no_work(
     )
     run_prediction(reads, out, model_set, options, resume=True)
     assert (out / "reads" / "reads_contigs.tsv").exists() and not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("use_v2", [False, True])
+def test_a_stage_whose_result_is_whole_is_not_run_again(
+    reads: Path, model_set: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_v2: bool
+) -> None:
+    """Stopped before each stage in turn, at last before the result appears: no earlier one runs again."""
+    esm2 = ("run_multi_gpu_inference", "_stream_h5_to_pt_files") if use_v2 else ()
+    stages = ("extract_frames", "embed_per_file", *esm2, "merge_pair", "predict", "publish")
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped(15)
+
+    def never(*given: object, **_: object) -> None:
+        assert given[2:3] == ([],), "called with something to do"
+
+    def go_on(place: int) -> None:
+        """Run what is left up to the stage in that place."""
+        with monkeypatch.context() as patch:
+            for stage in stages[: max(place - 1, 0)]:
+                patch.setattr(prediction, stage, never)
+            if place < len(stages):
+                patch.setattr(Output if stages[place] == "publish" else prediction, stages[place], stop)
+            run_prediction(
+                reads, tmp_path / "out", model_set, Options(500, split_size=4, device="cpu"),
+                resume=True, use_v2_architecture=use_v2,
+            )  # fmt: skip
+
+    for place in range(len(stages)):
+        with pytest.raises(Stopped):
+            go_on(place)
+    go_on(len(stages))
+    assert (tmp_path / "out" / "reads" / "reads_contigs.tsv").exists()
 
 
 def test_an_input_that_changes_during_the_run_is_an_error(
