@@ -1,9 +1,11 @@
 """Small models of the real classes with random weights, in the layouts their authors publish."""
 
 import json
+import logging
 import os
 import random
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from esm.model.esm2 import ESM2
+from hypothesis import settings
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, processors, trainers
 
@@ -23,7 +26,16 @@ from virnucpro.models.model_set import ModelSet
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
+settings.register_profile("virnucpro", deadline=None)  # a test is not about time
+settings.load_profile("virnucpro")
 SOAK = bool(os.environ.get("SOAK"))  # `make soak`: many more rounds
+
+
+@pytest.fixture(autouse=True)
+def our_log() -> Iterator[None]:
+    """A program run in this process sets how much we say; the next test hears everything again."""
+    yield
+    logging.getLogger("virnucpro").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
