@@ -4,16 +4,18 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import V2, Predict, Reference, published, ranks_of
+from tests.faults.conftest import ROOT, V2, Predict, Reference, published, ranks_of
 from virnucpro.embedding import ranks
 from virnucpro.embedding.ranks import Rank, check, run_ranks
 from virnucpro.errors import RankFailed
+from virnucpro.locks import _started
 
 TWO = (*V2, "--gpus", "2")
 
@@ -21,6 +23,7 @@ TWO = (*V2, "--gpus", "2")
 def _get_on_or_not(rank: Rank) -> None:
     """Rank 0 gets on; rank 1 says nothing more after its first words."""
     rank.alive()
+    print("begun", flush=True)  # to its log
     while rank.number == 0:
         rank.alive()
         time.sleep(0.1)
@@ -37,6 +40,32 @@ def test_a_silent_rank_is_named_and_ended(tmp_path: Path, monkeypatch: pytest.Mo
     log = re.escape(str(tmp_path / "rank_1.log"))
     assert re.search(rf"rank 1 \(no progress for \d+ s; log: {log}\)", str(caught.value))
     assert "--rank-timeout" in str(caught.value)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.faults.test_stuck import _get_on_or_not
+from virnucpro.embedding.ranks import run_ranks
+run_ranks(_get_on_or_not, (), gpus=[None] * 2, threads=1, logs=Path(sys.argv[1]))
+"""
+
+
+def test_ranks_end_with_their_parent(tmp_path: Path) -> None:
+    """One in the middle of a batch too, which has nothing to say to it."""
+    logs = [tmp_path / f"rank_{number}.log" for number in (0, 1)]
+    process = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], cwd=ROOT, text=True)
+    while not all(log.exists() and "begun" in log.read_text() for log in logs):
+        assert process.poll() is None
+        time.sleep(0.1)
+    ranks = ranks_of(process)
+    assert len(ranks) == 2
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 60
+    while left := [pid for pid in ranks if _started(pid)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
 
 
 def stop_a_rank(process: "subprocess.Popen[str]") -> int:
