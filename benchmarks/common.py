@@ -126,7 +126,13 @@ def worst_distance(found: np.ndarray, truth: np.ndarray) -> float:
 
 def run_engine(fasta: Path, weights: Path, output: Path, ranks: int = 1, threads: int = 1) -> StageFacts:
     """ESM-2 v2.0 whole, in float32 on CPU ranks that share `threads`; `output` is the HDF5 file."""
-    config = {"model_type": "esm2", "model_name": weights.stem, "weights": weights, "device": "cpu"}
+    config = {
+        "model_type": "esm2",
+        "model_name": weights.stem,
+        "weights": weights,
+        "sha256": "0" * 64,  # not part of what is measured
+        "device": "cpu",
+    }
     told: list[StageFacts] = []
     _, failed = run_multi_gpu_inference(
         [fasta], output.parent, config, ranks, RuntimeConfig(threads=threads),
