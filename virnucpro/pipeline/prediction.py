@@ -196,10 +196,10 @@ class _Work:
         if self.architecture == "v1.0":
             self._embed_proteins_v1(todo)
         elif todo or (keep_intermediate and not self.journal.whole(self.embeddings.name)):
-            embeddings = self._embed_proteins_v2()
+            self._embed_proteins_v2()
             if todo:
                 features = [nucleotide[fasta] for fasta in todo]
-                for path in _stream_h5_to_pt_files(embeddings, self.inner / "protein", features):
+                for path in _stream_h5_to_pt_files(self.embeddings, self.inner / "protein", features):
                     self.journal.enter(path.name, [path])
         return files
 
@@ -213,12 +213,12 @@ class _Work:
             finished=self.keep, patience=self.config.rank_timeout,
         )  # fmt: skip
 
-    def _embed_proteins_v2(self) -> Path:
+    def _embed_proteins_v2(self) -> None:
         if self.journal.whole(self.embeddings.name) and not self.config.force_restart:
-            return self.embeddings
+            return
         options, allowed = self.options, self.models.precision
         compute = choose(options.device, options.precision, half_on_gpu=True, allowed=allowed)
-        embeddings, failed = run_multi_gpu_inference(
+        _, failed = run_multi_gpu_inference(
             fasta_files=sorted((self.inner / "protein").glob("output_*.fa"), key=file_number),
             output_dir=self.folder,
             model_config=model_config_of(self.models, compute, options.attention),
@@ -229,7 +229,6 @@ class _Work:
             whole=partial(self.keep, self.embeddings),
         )
         check(failed, len(self.gpus), "ESM-2 v2.0", self.folder / "logs")
-        return embeddings
 
     def _call(self, merged: Sequence[Path]) -> None:
         """From scores to calls to the report."""
