@@ -61,8 +61,10 @@ def one_round(
         said = end(process, victim)
         assert "Traceback" not in said, said
         # One that had said its last word meets a signal without us: Python has let go of its handlers.
-        finished = "Report: " in said
-        if victim.startswith("SIG") and process.returncode and not finished:
+        let_go = "Report: " in said and process.returncode < 0
+        if victim.startswith("SIG") and let_go:
+            assert process.returncode == -signal.Signals[victim]
+        elif victim.startswith("SIG") and process.returncode:
             assert process.returncode == 128 + signal.Signals[victim]
             last = said.strip().splitlines()[-1]
             goes_on = f"go on with: virnucpro predict {predict.fasta}"

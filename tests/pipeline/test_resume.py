@@ -32,9 +32,15 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("parser", ["v1", "v2"])
+@pytest.mark.parametrize(
+    ("parser", "changes"), [("v1", CHANGES[::2]), ("v2", CHANGES[1::2])], ids=["v1", "v2"]
+)
 def test_changes_run_again(
-    tmp_path: Path, parser: str, stub_models: Path, succeeded: Callable[[Run], Run]
+    tmp_path: Path,
+    parser: str,
+    changes: list[tuple[str, str, set[str]]],
+    stub_models: Path,
+    succeeded: Callable[[Run], Run],
 ) -> None:
     """Each change under one of the two parsers, in turn: the tasks are the same under both."""
     checkout = tmp_path / "checkout"
@@ -71,7 +77,7 @@ def test_changes_run_again(
     assert resumed() == EVERYTHING
     assert not list((tmp_path / "launch").rglob("intermediate")), "asked for with --keep_intermediate only"
     wrong = {}
-    for name, value, expected in CHANGES[("v1", "v2").index(parser) :: 2]:
+    for name, value, expected in changes:
         again = resumed(f"--{name}", value)
         if again != expected:
             wrong[name] = again ^ expected
