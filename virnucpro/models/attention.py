@@ -18,6 +18,7 @@ from torch import Tensor
 from virnucpro.defaults import ATTENTION
 from virnucpro.errors import InputError
 
+FLASH_ATTN = "flash-attn==2.8.3.post2"  # as the extra in pyproject.toml
 HALF = (torch.float16, torch.bfloat16)
 _SCORES = 1 << 20  # attention scores in flight on CPU: 4 MB, best of 0.5 to 8 MB on cores with 1 MB of L2
 # The variable-length kernels: compute capability of Ampere or later, heads of so many numbers at most.
@@ -172,8 +173,8 @@ def _flash_function() -> Callable[..., Tensor]:
     except ImportError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--attention flash: flash-attn 2 cannot be used ({reason}); README.md says how to install it; "
-            "or leave it at auto"
+            f"--attention flash: flash-attn 2 cannot be used ({reason}); where CUDA's nvcc is: "
+            f"pip install wheel packaging ninja, then pip install --no-build-isolation {FLASH_ATTN}"
         ) from None
     function: Callable[..., Tensor] = flash_attn_varlen_func
     return function
