@@ -109,22 +109,10 @@ def test_the_probe_limits_the_batches_of_a_run(
     assert recover(tmp_path, 32, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
 
 
-@torch.inference_mode()
-def test_a_pass_asks_the_device_nothing(model: ESM2) -> None:
-    """No `.item()`, no shape that depends on values: a device without memory has none to give."""
-    meta = torch.device("meta")
-    with meta:
-        shape_only = ESM2(model.config)
-    batch = packed(model, [30, 30, 12, 7]).to(meta)
-    assert shape_only(batch).shape == (4, model.dim)
-    with pytest.raises(RuntimeError, match="meta"):
-        batch.tokens[0].item()
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @torch.inference_mode()
 def test_a_pass_never_stops_the_gpu(fair_esm: Path) -> None:
-    """The same, by torch's own account of what synchronizes."""
+    """By torch's own account of what synchronizes; unit/test_gpu_passes.py asks without one."""
     cuda = torch.device("cuda")
     model = load_esm2(fair_esm, cuda, torch.float16)
     batch = packed(model, [30, 30, 12, 7]).pin_memory()
