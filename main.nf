@@ -40,7 +40,7 @@ workflow VIRNUCPRO {
     // A sample's number of files, so that it goes on as soon as its own are done: ['demo', 3]
     sizes = EXTRACT_FRAMES.out.protein.map { sample, fastas -> [sample, fastas.size()] }
 
-    DNABERT_S(nucleotide, models, options.precision, on_gpu, code)
+    DNABERT_S(nucleotide, models, options.precision, on_gpu, options.attention, code)
     dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, ...]]
 
     if (options.v1_fallback) {

@@ -8,6 +8,7 @@ import torch
 
 from virnucpro.cli.entry import run
 from virnucpro.cli.options import FILE, on_device
+from virnucpro.defaults import ATTENTION
 from virnucpro.embedding.device import choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
 from virnucpro.models.model_set import ModelSet
@@ -15,13 +16,15 @@ from virnucpro.models.model_set import ModelSet
 
 @click.command(help=__doc__)
 @on_device
+@click.option("--attention", type=click.Choice(ATTENTION), default="auto", help="Attention back end.")
 @click.argument("fasta", type=FILE)
-def dnabert_s(models: Path, device: str, precision: str, threads: int, fasta: Path) -> None:
+def dnabert_s(models: Path, device: str, precision: str, threads: int, attention: str, fasta: Path) -> None:
     torch.set_num_threads(threads)
     model_set = ModelSet.open(models)
     compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    for path, facts in embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute):
+    made = embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute, attention=attention)
+    for path, facts in made:
         facts.write(path.with_suffix(".json"))
 
 

@@ -26,7 +26,7 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 @click.option("--attention", type=click.Choice(ATTENTION), default="auto", help="Attention back end.")
 @click.option("--token-budget", type=TokenBudget(), default="auto", help="Tokens a batch.")
 @click.option(
-    "--attempt", type=click.IntRange(1), default=1, help="Each further one halves the token budget."
+    "--halved", type=click.IntRange(0), default=0, help="How many times the token budget is halved."
 )
 @click.option("--rank-timeout", type=click.IntRange(1), help="Seconds without progress of a rank.")
 @click.option("--checkpoint-dir", type=FILE, help="Where shards stay for runs with the same proteins.")
@@ -39,7 +39,7 @@ def esm2(
     gpus: str,
     attention: str,
     token_budget: int | None,
-    attempt: int,
+    halved: int,
     rank_timeout: int | None,
     checkpoint_dir: Path | None,
     inputs: tuple[str, ...],
@@ -53,7 +53,7 @@ def esm2(
     config = RuntimeConfig(
         enable_checkpointing=checkpoint_dir is not None,
         checkpoint_dir=checkpoint_dir,
-        token_budget=max(budget >> (attempt - 1), 1),
+        token_budget=max(budget >> halved, 1),
         threads=threads,
         keep_shards=checkpoint_dir is not None,
         rank_timeout=rank_timeout,

@@ -10,6 +10,7 @@ process DNABERT_S {
     tuple path(models, stageAs: 'models'), val(fingerprint)
     val precision
     val on_gpu // as task.accelerator says, which the strict parser leaves out of the task's hash
+    val attention // back end, or auto
     val code // digest of the package
 
     output:
@@ -21,7 +22,7 @@ process DNABERT_S {
     script:
     def device = task.accelerator ? 'cuda' : 'cpu'
     """
-    dnabert_s.py --models ./models --precision ${precision} --device ${device} --threads ${task.cpus} ${fasta}
+    dnabert_s.py --models ./models --precision ${precision} --device ${device} --attention ${attention} --threads ${task.cpus} ${fasta}
     """
 
     stub:

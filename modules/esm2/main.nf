@@ -16,7 +16,7 @@ process ESM2 {
     val precision
     val on_gpu // as task.accelerator says, which the strict parser leaves out of the task's hash
     val attention      // back end, or auto
-    val token_budget   // tokens per batch, or auto; halved at each further attempt (exit code 75: out of GPU memory)
+    val token_budget   // tokens per batch, or auto; halved after each exit code 75 (out of GPU memory)
     val gpus           // ranks, or all
     val rank_timeout   // seconds without progress that a rank may have, or [] for the default
     val checkpoint_dir // [] for none; a plain string, as its content must not enter the task's hash
@@ -33,10 +33,13 @@ process ESM2 {
     def device = task.accelerator ? 'cuda' : 'cpu'
     def checkpoints = checkpoint_dir ? "--checkpoint-dir ${quoted(checkpoint_dir)}" : ''
     def patience = rank_timeout ? "--rank-timeout ${rank_timeout}" : ''
+    // Attempts that a signal ended halve nothing: what was halved before them stands in the command of the last one.
+    def earlier = task.previousTrace?.script =~ /--halved (\d+)/
+    def halved = (earlier ? earlier[0][1].toInteger() : 0) + (task.exitStatus == 75 ? 1 : 0)
     def inputs = [samples, fastas].transpose().collect { sample, fasta -> "${sample}=${fasta}" }
     """
     esm2.py --models ./models --precision ${precision} --device ${device} --gpus ${gpus} \\
-        --attention ${attention} --token-budget ${token_budget} --attempt ${task.attempt} --threads ${task.cpus} ${patience} ${checkpoints} ${inputs.join(' ')}
+        --attention ${attention} --token-budget ${token_budget} --halved ${halved} --threads ${task.cpus} ${patience} ${checkpoints} ${inputs.join(' ')}
     """
 
     stub:

@@ -258,7 +258,7 @@ def test_an_error_costs_no_work(
     with pytest.raises(InputError, match="allows"):
         run_prediction(reads, out, model_set, Options(500, 4, precision="fp8"), resume=True)
     assert everything(out) == before
-    monkeypatch.setattr(prediction, "embed_nucleotide_files", None)
+    monkeypatch.setattr(prediction, "embed_nucleotide_files", pytest.fail)
     monkeypatch.setattr(prediction, "embed_protein_files", None)
     monkeypatch.setattr(prediction, "merge_pair", None)
     monkeypatch.setattr(

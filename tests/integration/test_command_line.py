@@ -257,9 +257,9 @@ def test_unfinished_run_is_taken_up_by_resume_only(predict: Predict, monkeypatch
     done: list[int] = []
     embed = prediction.embed_nucleotide_files
 
-    def counting(folder: Path, fastas: list[Path], *rest: object) -> Iterator[object]:
+    def counting(folder: Path, fastas: list[Path], *rest: object, **named: object) -> Iterator[object]:
         done.append(len(fastas))
-        return embed(folder, fastas, *rest)  # type: ignore[arg-type]
+        return embed(folder, fastas, *rest, **named)  # type: ignore[arg-type]
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

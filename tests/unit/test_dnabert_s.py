@@ -15,7 +15,7 @@ from torch import Tensor
 
 from virnucpro.embedding.plan import embed
 from virnucpro.errors import InputError
-from virnucpro.models.dnabert_s import DnabertS, alibi, load_dnabert_s
+from virnucpro.models.dnabert_s import DnabertS, alibi, alibi_slopes, load_dnabert_s
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,7 @@ def test_no_truncation(model: DnabertS) -> None:
 @pytest.mark.parametrize(("heads", "last"), [(8, 2**-8), (12, 2**-3.5)])
 def test_alibi_slopes(heads: int, last: float) -> None:
     """Powers of two follow the paper; 12 heads, DNABERT-S's own, take 8 slopes and 4 of 16."""
-    bias = alibi(heads, 3)
+    bias = alibi(alibi_slopes(heads), 3)
     assert bias.shape == (heads, 3, 3)
     assert bias[-1, 0, 1].item() == pytest.approx(-last) and bias[0, 2, 0].item() == pytest.approx(-2 * 0.5)
 

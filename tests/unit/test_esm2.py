@@ -16,7 +16,7 @@ from virnucpro.embedding.esm2_v1 import load_fair_esm
 from virnucpro.embedding.plan import embed
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed
-from virnucpro.models.esm2 import ESM2, load_esm2
+from virnucpro.models.esm2 import ESM2, load_esm2, turn
 from virnucpro.models.esm2_weights import read_esm2
 
 CPU = torch.device("cpu")
@@ -141,3 +141,57 @@ def test_half_precision_is_near(fair_esm: Path, ours: ESM2) -> None:
     batch = proteins([20, 57, 57, 166])
     for a, b in zip(embed(half, batch, 4096), embed(ours, batch, 4096), strict=True):
         assert relative_l2(a, b) < 2e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rotary_is_float32_rounded_once(ours: ESM2, dtype: torch.dtype) -> None:
+    """P9: to the bit, for every pair of numbers and up to the longest protein; v is left alone."""
+    random = torch.Generator().manual_seed(1)
+    qkv = (torch.randn(1024, 3, 4, 8, generator=random) * 10).to(dtype)
+    turns = ours._turns(torch.arange(1024))
+    pairs = torch.view_as_complex(qkv[:, :2].float().unflatten(-1, (-1, 2)))
+    truth = torch.view_as_real(pairs * turns).flatten(-2).to(dtype)
+    given = qkv.clone()
+    assert torch.equal(turn(given[:, :2], turns), truth)
+    assert torch.equal(given[:, 2], qkv[:, 2])
+
+
+@torch.inference_mode()
+def test_carried_biases_change_nothing_but_the_rounding(fair_esm: Path, ours: ESM2) -> None:
+    """What a GPU runs in half precision, here on CPU: the same in float32, and in half no further off."""
+    batch = Packed.of(ours.tokenize(proteins([20, 57, 57, 1, 166])), CPU)
+    half, carried = (load_esm2(fair_esm, CPU, torch.float16) for _ in range(2))
+    carried.carry_biases()
+    assert carried.layers[0].fc2.bias is None and carried.layers[0].out_proj.bias is None
+    assert carried.layers[0].fc2.weight.shape == (32, 4 * 32 + 64)
+    assert torch.allclose(carried.in_float32(batch), half.in_float32(batch), atol=1e-6)
+    truth = half.in_float32(batch)
+    before, after = ((model(batch) - truth).norm() / truth.norm() for model in (half, carried))
+    assert after < 1.1 * before < 2e-3
+
+
+@torch.inference_mode()
+def test_in_float32_is_the_model_of_the_rounded_weights(fair_esm: Path, tmp_path: Path) -> None:
+    """Where a checkpoint holds half-precision numbers, as the published ones do, that is its own model."""
+    checkpoint = torch.load(fair_esm, weights_only=False)
+    checkpoint["model"] = {
+        name: value if "inv_freq" in name else value.half().float()
+        for name, value in checkpoint["model"].items()
+    }
+    torch.save(checkpoint, tmp_path / "rounded.pt")
+    half, whole = load_esm2(fair_esm, CPU, torch.float16), load_esm2(tmp_path / "rounded.pt", CPU)
+    batch = Packed.of(half.tokenize(proteins([20, 57, 57, 166])), CPU)
+    assert torch.allclose(half.in_float32(batch), whole(batch), atol=1e-6)
+    assert torch.equal(whole.in_float32(batch), whole(batch))
+    assert not torch.allclose(half(batch), whole(batch), atol=1e-5)
+    assert half.layers[0].fc1.weight.dtype == torch.float16
+
+
+def test_weights_that_half_precision_cannot_hold_are_named(fair_esm: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(fair_esm, weights_only=False)
+    checkpoint["model"]["encoder.sentence_encoder.layers.1.fc1.bias"][3] = 1e6
+    torch.save(checkpoint, tmp_path / "esm2.pt")
+    load_esm2(tmp_path / "esm2.pt", CPU)
+    load_esm2(tmp_path / "esm2.pt", CPU, torch.bfloat16)
+    with pytest.raises(InputError, match=r"esm2\.pt: layers\.1\.fc1\.bias holds .* use --precision fp32"):
+        load_esm2(tmp_path / "esm2.pt", CPU, torch.float16)

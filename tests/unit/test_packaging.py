@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from virnucpro.models.attention import FLASH_ATTN
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.lock", "requirements-dev.lock", "tools/uv.lock")
@@ -37,6 +39,13 @@ def test_lock_holds_what_the_project_asks_for(lock: str, wanted: list[str]) -> N
         versions = locked.get(requirement.name, set())
         assert versions, f"{requirement.name} is not in {lock}: run make lock"
         assert all(version in requirement.specifier for version in versions), f"{requirement}: run make lock"
+
+
+def test_flash_attn_is_one_release_wherever_it_is_named() -> None:
+    """In the extra, in what an error tells to do, and in the README, which both also say how it builds."""
+    assert PROJECT["project"]["optional-dependencies"]["flash"] == [FLASH_ATTN]
+    assert f"pip install --no-build-isolation {FLASH_ATTN} " in (ROOT / "README.md").read_text()
+    assert "flash-attn" not in pins("requirements.lock"), "a GPU's compiler builds it: no run may need it"
 
 
 def test_development_lock_only_adds_to_the_runtime_lock() -> None:

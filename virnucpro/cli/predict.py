@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
 @click.option(
-    "--attention", type=click.Choice(ATTENTION), default="auto", show_default=True, help="Of ESM-2 v2.0."
+    "--attention",
+    type=click.Choice(ATTENTION),
+    default="auto",
+    show_default=True,
+    help="Of ESM-2 v2.0, and of DNABERT-S where it can.",
 )
 @click.option(
     "--token-budget", type=TokenBudget(), default="auto", show_default=True, help="ESM-2 v2.0 tokens a batch."

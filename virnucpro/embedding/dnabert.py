@@ -22,18 +22,20 @@ def embed_nucleotide_files(
     output: Path,
     compute: Compute,
     alive: Callable[[], None] = lambda: None,
+    attention: str = "auto",
 ) -> Iterator[tuple[Path, StageFacts]]:
     """Embed each FASTA of frames on its own with the DNABERT-S in `folder`; files with the original's layout,
     `{'nucleotide': [id], 'data': [{'label': id, 'mean_representation': [dim floats]}]}`, go to `output`.
 
     Gives each file as it is finished, with the facts of its making. `alive` is called after every batch.
+    `attention` as in `load_dnabert_s`.
     """
     model: DnabertS | None = None
     for fasta in fastas:
         started = time.monotonic()
         frames = list(read_frames(fasta))
         if frames and model is None:
-            model = load_dnabert_s(folder, compute.torch_device, compute.dtype)
+            model = load_dnabert_s(folder, compute.torch_device, compute.dtype, attention)
         target = output / f"output_{file_number(fasta)}_DNABERT_S.pt"
         yield target, _embed_file(model, frames, target, compute, started, alive)
 

@@ -73,11 +73,11 @@ def embed_proteins(
     output, or an attention back end that cannot run.
     """
     started = time.monotonic()
-    model = replace(
-        model, attention=choose_attention(model.attention, model.compute.torch_device, model.compute.dtype)
-    )
+    compute, shape = model.compute, read_esm2_config(model.weights)
+    attention = choose_attention(model.attention, compute.torch_device, compute.dtype, shape.head_dim)
+    model = replace(model, attention=attention)
     index = build_index(outputs.values())
-    dim = read_esm2_config(model.weights).embed_dim
+    dim = shape.embed_dim
     key = _key(index, model)
     with _shard_folder(key.hex(), config, work) as shards:
         tokens = index.spans["letters"].astype(np.int64) + _SPECIAL_TOKENS
@@ -248,9 +248,7 @@ def _embed_share(
         facts = RankFacts(esm2.attention, model.compute.device_name, seconds, len(run.not_finite))
         if again := run.not_finite:
             log.warning("%s embeddings are not finite in %s", len(again), model.compute.precision)
-            del run, forward, esm2  # their memory is wanted for the float32 model
-            exact = load_esm2(model.weights, device)
-            recompute(again, exact, device, reader, spans, writer, rank.alive)
+            recompute(again, esm2, device, reader, spans, writer, rank.alive)
     with atomic(todo.folder / f"rank_{rank.number}.json") as temporary:
         temporary.write_text(json.dumps(asdict(facts)))
     log.info("rank %s: done in %.1f s", rank.number, seconds)

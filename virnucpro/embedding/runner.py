@@ -101,7 +101,7 @@ class Run:
         host = vectors.to("cpu", non_blocking=True)  # page-locked when it comes from a GPU
         if vectors.device.type != "cuda":
             return host, None
-        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         ready.record()  # type: ignore[no-untyped-call]
         return host, ready
 
@@ -125,11 +125,11 @@ def recompute(
     writer: ShardWriter,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
-    """Embed what was not finite once more with a float32 `model`, each protein alone. Raises `RuntimeError`
-    naming the first that is not finite then either."""
+    """Embed what was not finite once more in float32, each protein alone. Raises `RuntimeError` naming the
+    first that is not finite then either."""
     for protein in proteins:
         batch = Packed.of_flat(*model.tokenize_flat(reader.read(spans[[protein]])))
-        vector = model(batch.to(device)).cpu().numpy()
+        vector = model.in_float32(batch.to(device)).cpu().numpy()
         if not np.isfinite(vector).all():
             raise RuntimeError(
                 f"{reader.name(spans[protein])}: its embedding is not finite, in float32 either"

@@ -6,7 +6,6 @@ Sorted by length, a batch of a large input is one or two runs. No sequence ever 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import groupby
 from typing import Self
 
@@ -19,9 +18,17 @@ from torch import Tensor
 from virnucpro.defaults import ATTENTION
 from virnucpro.errors import InputError
 
+FLASH_ATTN = "flash-attn==2.8.3.post2"  # as the extra in pyproject.toml
+HALF = (torch.float16, torch.bfloat16)
 _SCORES = 1 << 20  # attention scores in flight on CPU: 4 MB, best of 0.5 to 8 MB on cores with 1 MB of L2
-_HALF = (torch.float16, torch.bfloat16)
-_FIRST_WITH_FLASH = (8, 0)  # compute capability: the variable-length kernels need Ampere or later
+# The variable-length kernels: compute capability of Ampere or later, heads of so many numbers at most.
+_FIRST_WITH_FLASH, _LARGEST_HEAD = (8, 0), 256
+
+# For every pass of this process. Partial sums of half-precision products stay in float32, as they were when
+# fidelity was measured; and SDPA takes none of cuDNN's kernels, which are planned anew for each length.
+torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,9 @@ class Packed:
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], device: torch.device) -> Self:
         """Pack tokenized sequences in the order given; fewest runs when equal lengths are neighbours."""
-        tokens = np.fromiter((token for tokens in sequences for token in tokens), dtype=np.int64)
-        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        return cls.of_flat(tokens, lengths).to(device)
+        parts = [np.asarray(tokens, dtype=np.int64) for tokens in sequences]
+        lengths = np.array([len(part) for part in parts], dtype=np.int64)
+        return cls.of_flat(np.concatenate([*parts, np.empty(0, dtype=np.int64)]), lengths).to(device)
 
     @classmethod
     def of_flat(cls, tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Self:
@@ -96,7 +103,7 @@ def attend(
     """Softmax attention within each sequence: q, k, v (T, heads, d) -> (T, heads * d).
 
     `by` is a settled name. `bias` (heads, L, L), L at least the longest sequence, is added to the scaled
-    scores; the variable-length kernels take none.
+    scores. `flash` takes ALiBi's slopes (heads,) float32 in its place, `varlen` none.
     """
     return _BACK_ENDS[by](q, k, v, batch, bias).flatten(1)
 
@@ -151,39 +158,62 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None)
     return out
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, batch: Packed, bias: Tensor | None) -> Tensor:
-    """flash-attn's, the same."""
-    from flash_attn import flash_attn_varlen_func
-
-    assert bias is None
+def _flash(q: Tensor, k: Tensor, v: Tensor, batch: Packed, slopes: Tensor | None) -> Tensor:
+    """flash-attn's, the same; minus slope times distance is its own ALiBi, where nothing is causal."""
     starts, longest = batch.starts, batch.longest
-    out: Tensor = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest)
+    out: Tensor = _flash_function()(q, k, v, starts, starts, longest, longest, alibi_slopes=slopes)
     return out
+
+
+def _flash_function() -> Callable[..., Tensor]:
+    """Raises `InputError` where flash-attn is absent, was built for another torch, or is flash-attn 4 alone,
+    whose folder has the same name and not this function."""
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--attention flash: flash-attn 2 cannot be used ({reason}); where CUDA's nvcc is: "
+            f"pip install wheel packaging ninja, then pip install --no-build-isolation {FLASH_ATTN}"
+        ) from None
+    function: Callable[..., Tensor] = flash_attn_varlen_func
+    return function
 
 
 _BACK_ENDS = {"plain": _plain, "sdpa": _sdpa, "varlen": _varlen, "flash": _flash}
 _KERNELS = ("varlen", "flash")
 
 
-def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> str:
-    """Settle `auto`: plain on CPU; on GPU torch's variable-length kernel in half precision, else SDPA.
+def choose_attention(
+    name: str, device: torch.device, dtype: torch.dtype, head_dim: int, alibi: bool = False
+) -> str:
+    """Settle `auto`: plain on CPU; on GPU torch's variable-length kernel where it can run, else SDPA.
 
-    Raises `InputError` for a back end asked for by name that cannot run here.
+    `head_dim` numbers a head; `alibi`: the model has a bias, which torch's kernel does not take. Raises
+    `InputError` for a back end asked for by name that cannot run here.
     """
-    kernels = (
+    on_card = (
         device.type == "cuda"
-        and dtype in _HALF
+        and dtype in HALF
         and torch.cuda.get_device_capability(device) >= _FIRST_WITH_FLASH
     )
+    fits = head_dim % 8 == 0 and head_dim <= _LARGEST_HEAD
     if name == "auto":
-        return "plain" if device.type == "cpu" else "varlen" if kernels else "sdpa"
+        return "plain" if device.type == "cpu" else "varlen" if on_card and fits and not alibi else "sdpa"
     if name not in ATTENTION:
         raise InputError(f"--attention {name}: not one of {', '.join(ATTENTION)}")
-    if name in _KERNELS and not kernels:
+    if name in _KERNELS and not on_card:
         raise InputError(
             f"--attention {name}: needs half precision and a GPU of the Ampere kind or later, "
             f"not {device.type} with {dtype}; leave it at auto, or take sdpa or plain"
         )
-    if name == "flash" and find_spec("flash_attn") is None:
-        raise InputError("--attention flash: flash-attn is not installed; pip install virnucpro[flash]")
+    if name in _KERNELS and not fits:
+        raise InputError(
+            f"--attention {name}: takes heads of 8, 16, … {_LARGEST_HEAD} numbers, and this model's have "
+            f"{head_dim}; leave it at auto, or take sdpa or plain"
+        )
+    if name == "varlen" and alibi:
+        raise InputError("--attention varlen: takes no ALiBi; leave it at auto, or take flash, sdpa or plain")
+    if name == "flash":
+        _flash_function()
     return name

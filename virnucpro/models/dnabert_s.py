@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
-from virnucpro.models.attention import Packed, attend
+from virnucpro.models.attention import HALF, Packed, attend, choose_attention
 from virnucpro.models.linear import Linear, prepack
 from virnucpro.models.weights import (
     NoWeights,
@@ -49,11 +49,13 @@ class DnabertS(nn.Module):
     `attention` is the back end's settled name, one that takes the ALiBi bias.
     """
 
+    slopes: Tensor
+
     def __init__(self, config: DnabertConfig, tokenizer: Tokenizer, attention: str = "sdpa") -> None:
         super().__init__()
         self.attention = attention
         self.dim = config.hidden_size
-        self.heads = config.num_attention_heads
+        self.register_buffer("slopes", alibi_slopes(config.num_attention_heads), persistent=False)
         self._tokenizer = tokenizer
         self.embeddings = Embeddings(config)
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
@@ -64,7 +66,10 @@ class DnabertS(nn.Module):
 
     def forward(self, batch: Packed) -> Tensor:
         x = self.embeddings(batch.tokens)  # (T, dim)
-        bias = alibi(self.heads, batch.longest).to(x)
+        if self.attention == "flash":
+            bias = self.slopes
+        else:  # of a width that the GPU's kernel takes as it is, in every layer
+            bias = alibi(self.slopes, -(-batch.longest // 8) * 8).to(x.dtype)
         for layer in self.layer:
             x = layer(x, batch, bias, self.attention)
         return torch.cat([run.mean(dim=1) for run in batch.split(x.float())])
@@ -102,10 +107,16 @@ class Layer(nn.Module):
         return x
 
 
-def alibi(heads: int, length: int) -> Tensor:
-    """(heads, length, length) float32: minus slope times distance, symmetric (Press et al., 2022)."""
-    distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
-    return torch.tensor(_slopes(heads))[:, None, None] * -distance.abs()
+def alibi(slopes: Tensor, length: int) -> Tensor:
+    """(heads, length, length) float32, where the slopes are: minus slope times distance, symmetric (Press et
+    al., 2022)."""
+    place = torch.arange(length, device=slopes.device)
+    return slopes[:, None, None] * -(place[:, None] - place).abs()
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """(heads,) float32."""
+    return torch.tensor(_slopes(heads))
 
 
 def _slopes(heads: int) -> list[float]:
@@ -115,14 +126,20 @@ def _slopes(heads: int) -> list[float]:
     return slopes if power == heads else slopes + _slopes(2 * power)[0::2][: heads - power]
 
 
-def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DnabertS:
+def load_dnabert_s(
+    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, attention: str = "auto"
+) -> DnabertS:
     """Load a folder in the published layout: `config.json`, weights, `tokenizer.json`; ready for inference.
 
-    Weights stay mapped to their file until each goes to its device and dtype on its own. Raises `InputError`
-    naming what is missing or damaged.
+    Weights stay mapped to their file until each goes to its device and dtype on its own. `attention` is that
+    of the run: `auto` takes the place of a kernel without ALiBi, and of one without this precision. Raises
+    `InputError` naming what is missing or damaged, and where `choose_attention` does.
     """
     config = _read_config(folder / "config.json")
-    attention = "plain" if device.type == "cpu" else "sdpa"
+    if attention == "varlen" or (attention == "flash" and dtype not in HALF):
+        attention = "auto"
+    head_dim = config.hidden_size // config.num_attention_heads
+    attention = choose_attention(attention, device, dtype, head_dim, alibi=True)
     tokenizer = _read_tokenizer(folder / "tokenizer.json", config.vocab_size)
     state = _our_layout(read_folder(folder))
     if config.num_hidden_layers > len(state):
@@ -135,6 +152,7 @@ def load_dnabert_s(folder: Path, device: torch.device, dtype: torch.dtype = torc
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{folder}: its weights do not fit its config.json ({reason})") from None
     model.to(device, dtype).requires_grad_(False).eval()
+    model.slopes = alibi_slopes(config.num_attention_heads).to(device)  # in float32, whatever the weights are
     if device.type == "cpu" and dtype == torch.float32:
         prepack(model)
     return model

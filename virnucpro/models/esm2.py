@@ -4,7 +4,8 @@ The weights are those of fair-esm's `ESM2` (Lin et al., Science 2023); the pass 
 padding, and without its language-model and contact heads.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import torch
 from esm.data import Alphabet
 from torch import Tensor, nn
 
-from virnucpro.models.attention import Packed, attend, choose_attention
+from virnucpro.errors import InputError
+from virnucpro.models.attention import HALF, Packed, attend, choose_attention
 from virnucpro.models.esm2_weights import Esm2Config, read_esm2
-from virnucpro.models.linear import Linear, prepack
+from virnucpro.models.linear import Linear, carry_bias, prepack
 from virnucpro.models.weights import NoWeights
 
 POOLED_RESIDUES = 1024  # the original averages no more than the first 1,024 residues, and cuts nothing else
+_LINE = 64  # half-precision numbers in a line of a GPU's memory
 _TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8  # fair-esm scales embeddings as if 12 % of the tokens were masked
 _ALPHABET = Alphabet.from_architecture("ESM-1b")
 _TOKEN_OF = np.array([_ALPHABET.tok_to_idx.get(chr(byte), _ALPHABET.unk_idx) for byte in range(256)])
@@ -40,7 +43,7 @@ class ESM2(nn.Module):
         self.embed_tokens = nn.Embedding(len(_ALPHABET), config.embed_dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.emb_layer_norm_after = nn.LayerNorm(config.embed_dim)
-        self.register_buffer("inv_freq", torch.empty(config.embed_dim // config.attention_heads // 2))
+        self.register_buffer("inv_freq", torch.empty(config.head_dim // 2))
 
     def tokenize(self, proteins: Sequence[str]) -> list[list[int]]:
         """Token ids with <cls> before and <eos> after; a letter that ESM-2 does not know becomes <unk>."""
@@ -57,15 +60,38 @@ class ESM2(nn.Module):
         return tokens, lengths
 
     def forward(self, batch: Packed) -> Tensor:
-        x = self.embed_tokens(batch.tokens)  # (T, dim)
+        return self._forward(batch, self.attention, lambda part: part)
+
+    def in_float32(self, batch: Packed) -> Tensor:
+        """What a float32 model with these weights gives, whatever their precision; no more than one layer is
+        held in float32 at a time.
+
+        That is the checkpoint's own float32 result where its weights are half-precision numbers, as the
+        published ones are; others were rounded when they were loaded, which an overflow in the pass is not.
+        """
+        attention = choose_attention("auto", self.inv_freq.device, torch.float32, self.config.head_dim)
+        return self._forward(batch, attention, _as_float32)
+
+    def _forward(self, batch: Packed, attention: str, part: Callable[[nn.Module], nn.Module]) -> Tensor:
+        x = part(self.embed_tokens)(batch.tokens)  # (T, dim)
         if self.config.token_dropout:
             x = x * _TOKEN_DROPOUT_SCALE
         turns = self._turns(batch.positions)
         for layer in self.layers:
-            x = layer(x, batch, turns, self.attention)
-        x = self.emb_layer_norm_after(x).float()
+            x = part(layer)(x, batch, turns, attention)
+        x = part(self.emb_layer_norm_after)(x).float()
         residues = (run[:, 1:-1][:, :POOLED_RESIDUES] for run in batch.split(x))
         return torch.cat([run.mean(dim=1) for run in residues])
+
+    def carry_biases(self) -> None:
+        """Let every product that adds to the residual do so in place, for good: a head more, of which every
+        token's value is the same, and a few hidden numbers more bring its bias along. For inference."""
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            carry_bias(layer.qkv, layer.out_proj, self.config.head_dim, parts=3)
+            carry_bias(layer.fc1, layer.fc2, _LINE)
+            layer.heads += 1
+            torch.cuda.empty_cache()  # no other layer's weights fit where these were
 
     def _turns(self, positions: Tensor) -> Tensor:
         """(T, 1, 1, head_dim / 2) complex64: how far each position turns each pair of a head's numbers; the
@@ -74,8 +100,13 @@ class ESM2(nn.Module):
         return torch.polar(torch.ones_like(angles), angles)[:, None, None]
 
 
+def _as_float32(part: nn.Module) -> nn.Module:
+    """The part itself, or a copy where it is something else."""
+    return part if next(part.parameters()).dtype == torch.float32 else deepcopy(part).float()
+
+
 class Layer(nn.Module):
-    """Rows of `qkv` for q and k stand in the order of `turn_order`."""
+    """Rows of `qkv` for q and k stand in the order of `turn_order`. The input may be overwritten."""
 
     def __init__(self, config: Esm2Config) -> None:
         super().__init__()
@@ -95,12 +126,16 @@ class Layer(nn.Module):
 
 
 def turn(qk: Tensor, turns: Tensor) -> Tensor:
-    """Rotary position embedding of (T, 2, heads, head_dim), computed in float32, given back in qk's dtype.
+    """Rotary position embedding of (T, 2, heads, head_dim), in place, computed in float32 and rounded once.
 
-    Float32 input is overwritten. Neighbours are the pair that turns together: one complex product.
+    Neighbours are the pair that turns together: one complex product. With the complex64 turns it is complex64
+    for half-precision pairs too: on CPU by way of copies, on a GPU pair by pair in one kernel. There is no
+    complex bfloat16: such input goes by way of float32, and another tensor is given back.
     """
-    pairs = torch.view_as_complex(qk.float().view(*qk.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs.mul_(turns)).flatten(-2).to(qk.dtype)
+    if qk.dtype == torch.bfloat16:
+        return turn(qk.float(), turns).to(qk.dtype)
+    torch.view_as_complex(qk.view(*qk.shape[:-1], -1, 2)).mul_(turns)
+    return qk
 
 
 def turn_order(head_dim: int) -> Tensor:
@@ -115,26 +150,31 @@ def load_esm2(
     """Load ESM-2 of any size, in any layout that `read_esm2` knows; ready for inference.
 
     Each weight goes to its device and dtype on its own, so no second copy of the model is ever in memory.
-    Raises `InputError` for weights that are damaged or another model's, and where `choose_attention` does.
+    Raises `InputError` for weights that are damaged, another model's, or no numbers of half precision where
+    that is asked for, and where `choose_attention` does.
     """
     config, state = read_esm2(path)
     with NoWeights():
-        model = ESM2(config, choose_attention(attention, device, dtype))
+        model = ESM2(config, choose_attention(attention, device, dtype, config.head_dim))
     for name, value in _our_layout(config, state):
         owner, _, leaf = name.rpartition(".")
         if leaf == "inv_freq":  # stays float32: rounding it costs more than all of fp16 does
             model.inv_freq = value.to(device, torch.float32)
         else:
             weight = nn.Parameter(value.to(device, dtype), requires_grad=False)
+            if dtype in HALF and not torch.stack(torch.aminmax(weight)).isfinite().all():
+                raise InputError(f"{path}: {name} holds what is no number in {dtype}; use --precision fp32")
             setattr(model.get_submodule(owner), leaf, weight)
     if device.type == "cpu" and dtype == torch.float32:
         prepack(model)
+    elif device.type == "cuda" and dtype in HALF:
+        model.carry_biases()
     return model.eval()
 
 
 def _our_layout(config: Esm2Config, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """fair-esm's names to ours, its separate q, k, v to one product (SDPA scales the scores itself)."""
-    order = turn_order(config.embed_dim // config.attention_heads)
+    order = turn_order(config.head_dim)
     for name in state:
         parts = name.split(".")
         if parts[0] in ("lm_head", "contact_head") or parts[-2] in ("k_proj", "v_proj"):

@@ -58,6 +58,10 @@ class Esm2Config:
     attention_heads: int
     token_dropout: bool
 
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.attention_heads
+
 
 def read_esm2_config(path: Path) -> Esm2Config:
     """The shape alone, as little as possible read. Raises as `read_esm2`."""
@@ -201,6 +205,6 @@ def _from_hugging_face(config: Esm2Config, published: Mapping[str, Tensor]) -> d
             if part in _IN_LAYER:
                 state[f"layers.{layer}.{_IN_LAYER[part]}.{_KINDS.get(kind, kind)}"] = value
     for layer in range(min(config.num_layers, len(published))):
-        speeds = rotary_speeds(config.embed_dim // config.attention_heads)
+        speeds = rotary_speeds(config.head_dim)
         state[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = speeds
     return state

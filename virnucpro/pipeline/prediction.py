@@ -181,8 +181,9 @@ class _Work:
         todo = self._missing(files)
         compute = choose(self.options.device, self.options.precision, allowed=self.models.precision)
         log.info("DNABERT-S v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
+        embed_files = partial(embed_nucleotide_files, attention=self.options.attention)
         embed_per_file(
-            embed_nucleotide_files, self.models.dnabert_s, todo, self.inner / "nucleotide", compute,
+            embed_files, self.models.dnabert_s, todo, self.inner / "nucleotide", compute,
             gpus=self.gpus, threads=self.config.threads, logs=self.folder / "logs" / "DNABERT-S",
             finished=self.keep, patience=self.config.rank_timeout,
         )  # fmt: skip
