@@ -42,7 +42,7 @@ bench: setup ## measure ESM-2 beside its peers on this machine (other questions:
 
 DEVICE ?= cuda
 SHAPE ?= $(if $(filter cpu,$(DEVICE)),tiny,3b)
-gpu-check: setup ## try all that needs a GPU on this one, under ten minutes (DEVICE=cpu SHAPE=tiny: the rest of it)
+gpu-check: setup ## try on this GPU all that needs one (DEVICE=cpu SHAPE=tiny: the rest of it)
 	$(in_venv) python -m benchmarks.gpu_check --device $(DEVICE) --shape $(SHAPE)
 
 container: ## build the image with podman or docker (engine=docker chooses, CONTAINER_BUILD_FLAGS adds flags)
