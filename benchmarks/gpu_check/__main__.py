@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     shape = SHAPES[options.shape or ("3b" if device.type == "cuda" else "tiny")]
+    if shape == "tiny" and device.type == "cpu":
+        torch.set_num_threads(1)  # more would only wait for each other, at products that small
     with tempfile.TemporaryDirectory(prefix="virnucpro-gpu-check-") as folder:
         return run({name: STEPS[name] for name in options.steps}, Setting(device, shape, Path(folder)))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from esm.data import Alphabet
 
 from benchmarks.common import embeddings, random_proteins, worst_distance, write_fasta
 from benchmarks.gpu_check.engine import embed
@@ -83,7 +84,7 @@ def _plant(weights: Path, target: Path, letter: str) -> Path:
     """A number in the first layer's feed-forward that only a half-precision pass cannot hold, and only where
     the letter stands; what follows multiplies it by 0, which leaves 0 of a number and NaN of infinity."""
     checkpoint = torch.load(weights, weights_only=False)
-    token = load_esm2(weights, torch.device("cpu")).tokenize([letter])[0][1]
+    token = Alphabet.from_architecture("ESM-1b").get_idx(letter)
     state = checkpoint["model"]
     state["embed_tokens.weight"][token, 0] = 1_000.0  # next to 1: the norm makes it the root of the width
     state["layers.0.final_layer_norm.weight"][0], state["layers.0.final_layer_norm.bias"][0] = 1.0, 0.0

@@ -85,7 +85,8 @@ def demo(setting: Setting) -> Found:
 def _calls(setting: Setting, device: str) -> dict[str, str]:
     output = setting.folder / f"demo on {device}"
     given = ["tests/data/demo/demo.fa.gz", "--models", "mini", "--parallel", "--device", device]
-    _run("virnucpro", "predict", *given, "--output-dir", str(output))
+    threads = [] if setting.full else ["--threads", "1"]
+    _run("virnucpro", "predict", *given, *threads, "--output-dir", str(output))
     (table,) = output.glob("*/*_contigs.tsv")
     with table.open(newline="\n") as text:
         rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)

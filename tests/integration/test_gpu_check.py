@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.common import data_sheet_peak
 from benchmarks.gpu_check.__main__ import STEPS, main, run
 from benchmarks.gpu_check.setting import Found, Setting, Skipped, Wrong
 from virnucpro.models import attention, esm2
@@ -14,11 +15,10 @@ from virnucpro.models import attention, esm2
 NEED_GPU = ["no_wait", "out_of_memory", "tests"]
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Two would wait for each other at every small product."""
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The check sets how many there are, for this process."""
     usual = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(usual)
 
@@ -29,7 +29,7 @@ def results(output: str) -> dict[str, Found]:
     return {found["step"]: found for found in lines}
 
 
-def test_what_needs_no_gpu_passes(one_thread: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_needs_no_gpu_passes(capfd: pytest.CaptureFixture[str]) -> None:
     code = main(["--device", "cpu", "--shape", "tiny"])
     output, errors = capfd.readouterr()
     found = results(output)
@@ -70,7 +70,27 @@ def test_a_gpu_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str])
     assert output == "" and errors.startswith("Error: ") and "none is visible" in errors
 
 
-def test_wrong_numbers_are_found(one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("card", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA A10G", None),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+    ],
+)
+def test_a_card_is_known_by_its_whole_name(card: str, peak: int | None) -> None:
+    """A share of another card's peak would be worse than none."""
+    assert data_sheet_peak(card) == peak
+
+
+def test_wrong_numbers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """P7, P11: a back end that mixes sequences up, and a model without the token-dropout factor."""
     setting = Setting(torch.device("cpu"), "tiny", tmp_path)
     monkeypatch.setattr(esm2, "_TOKEN_DROPOUT_SCALE", 1.0)
