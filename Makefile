@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak bench container lock clean
+.PHONY: help setup demo test lint soak bench gpu-check container lock clean
 
 # Relative on purpose: a checkout whose path holds spaces works too.
 venv := .venv/bin
@@ -10,7 +10,7 @@ version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 engine := $(notdir $(firstword $(shell command -v podman docker)))
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## build .venv from the lock file (nothing to do when it is up to date)
 	@tools/setup.sh
@@ -40,6 +40,11 @@ soak: setup ## many more kills, damages and full disks than make test has (hours
 bench: setup ## measure ESM-2 beside its peers on this machine (other questions: benchmarks/*.py)
 	$(venv)/python -m uv pip install --quiet --python $(venv)/python --requirements requirements-bench.lock
 	$(venv)/python -W ignore -m benchmarks.speed
+
+DEVICE ?= cuda
+SHAPE ?= $(if $(filter cpu,$(DEVICE)),tiny,3b)
+gpu-check: setup ## try on this GPU all that needs one (DEVICE=cpu SHAPE=tiny: the rest of it)
+	$(in_venv) python -m benchmarks.gpu_check --device $(DEVICE) --shape $(SHAPE)
 
 container: ## build the image with podman or docker (engine=docker chooses, CONTAINER_BUILD_FLAGS adds flags)
 	@test -n "$(engine)" || { echo "Error: neither podman nor docker is on the PATH" >&2; exit 1; }

@@ -23,10 +23,12 @@ from benchmarks.common import (
     SHAPES,
     Seconds,
     attention_flops,
+    data_sheet_peak,
     interleaved,
     line,
     machine,
     product_flops,
+    product_rate,
     random_proteins,
     ratio,
     table,
@@ -36,8 +38,6 @@ from benchmarks.common import (
 from benchmarks.peers import BASE, Engine, available
 from virnucpro.embedding.device import Compute
 
-# Dense half-precision products with float32 sums, TFLOP/s, as the data sheets have them.
-DATA_SHEET = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165, "A10": 125, "V100": 125}
 CPU_INPUTS = {"mixed": (48, 60, 170), "alike": (48, 113, 117)}
 GPU_INPUTS = {"50 aa": (2_000, 50, 50), "170 aa": (2_000, 170, 170)}
 
@@ -60,7 +60,9 @@ def main() -> None:
     )
     print(f"{machine()}; {compute.precision}, {options.threads} threads, {options.rounds} rounds")
     if on_gpu:
-        print(f"products measured at {_measured_peak():.0f} TFLOP/s; data sheet {_data_sheet() or 'unknown'}")
+        rate = product_rate(compute.torch_device, compute.dtype)
+        peak = data_sheet_peak(torch.cuda.get_device_name(0))
+        print(f"products measured at {rate:.0f} TFLOP/s; data sheet {peak or 'unknown'}")
     inputs = GPU_INPUTS if on_gpu else CPU_INPUTS
     print("\n" + table(["shape", "engine", *inputs, "distance"], []), flush=True)
     for shape in shapes:
@@ -100,28 +102,9 @@ def _cell(base: Seconds, own: Seconds, shape: str, proteins: list[str], device: 
     lengths = [len(protein) + 2 for protein in proteins]
     flops = sum(n * (product_flops(shape) + attention_flops(shape, n)) for n in lengths)
     wall = float(np.median([wall for wall, _ in own]))
-    peak = _data_sheet()
+    peak = data_sheet_peak(torch.cuda.get_device_name(0))
     share = f", {flops / wall / peak / 1e12:.0%} of the data sheet" if peak else ""
     return f"{cell}, {sum(lengths) / wall / 1e3:.1f} k tokens/s, {flops / wall / 1e12:.0f} TFLOP/s{share}"
-
-
-def _data_sheet() -> int | None:
-    name = torch.cuda.get_device_name(0)
-    return next((peak for card, peak in DATA_SHEET.items() if card in name), None)
-
-
-def _measured_peak(size: int = 8_192, times: int = 20) -> float:
-    """TFLOP/s of square half-precision products on this card."""
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.float16) for _ in range(2))
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    start.record()
-    for _ in range(times):
-        a @ b
-    end.record()
-    torch.cuda.synchronize()
-    return 2 * size**3 * times / (start.elapsed_time(end) / 1e3) / 1e12
 
 
 if __name__ == "__main__":

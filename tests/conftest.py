@@ -31,6 +31,27 @@ settings.load_profile("virnucpro")
 SOAK = bool(os.environ.get("SOAK"))  # `make soak`: many more rounds
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide every GPU from all tests, and what they start, but those that `pytest -m gpu` runs. CUDA reads the
+    variable when it is first used, which nothing has done by now."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which tests these are."""
+    only = config.getoption("markexpr") == "gpu"
+    return (
+        "GPUs: those that are visible" if only else "GPUs: hidden; pytest -m gpu runs the tests that need one"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a GPU where none is visible; -ra shows the reason."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU: run pytest -m gpu where nvidia-smi lists one")
+
+
 @pytest.fixture(autouse=True)
 def our_log() -> Iterator[None]:
     """A program run in this process sets how much we say; the next test hears everything again."""

@@ -109,7 +109,7 @@ def test_the_probe_limits_the_batches_of_a_run(
     assert recover(tmp_path, 32, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @torch.inference_mode()
 def test_a_pass_never_stops_the_gpu(fair_esm: Path) -> None:
     """By torch's own account of what synchronizes; unit/test_gpu_passes.py asks without one."""

@@ -49,28 +49,47 @@ def tokens(length: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> DnabertS:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dnabert_s")
     save_file(weights(), folder / "model.safetensors")
     published = {name: getattr(CONFIG, name) for name in CONFIG.__slots__}
     (folder / "config.json").write_text(json.dumps(published))
     Tokenizer(models.BPE()).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> DnabertS:
     return load_dnabert_s(folder, CPU)
 
 
-@pytest.mark.parametrize("budget", [1, 700, 4096])
 @torch.inference_mode()
-def test_equals_the_published_code(model: DnabertS, budget: int) -> None:
-    """Lengths of 1 to 512 tokens: alone (a budget of 1), and in batches of mixed lengths."""
+def furthest(model: DnabertS, budget: int, device: torch.device) -> float:
+    """The worst relative distance to the stored vectors, each of which must be the nearest to its own."""
     stored = load_file(DATA / "dnabert_s" / "published.safetensors")
     lengths, truth = stored["lengths"], stored["vectors"]
     assert lengths.min() == 1 and lengths.max() == 512
     found = np.empty_like(truth)
     for rows in plan(lengths, budget):
-        found[rows] = model(Packed.of([tokens(int(length)) for length in lengths[rows]], CPU)).numpy()
-    assert (np.linalg.norm(found - truth, axis=1) / np.linalg.norm(truth, axis=1)).max() <= 1e-5
+        batch = Packed.of([tokens(int(length)) for length in lengths[rows]], device)
+        found[rows] = model(batch).cpu().numpy()
     nearest = np.linalg.norm(found[:, None] - truth, axis=2).argmin(axis=1)
     assert nearest.tolist() == list(range(len(lengths)))
+    return float((np.linalg.norm(found - truth, axis=1) / np.linalg.norm(truth, axis=1)).max())
+
+
+@pytest.mark.parametrize("budget", [1, 700, 4096])
+def test_equals_the_published_code(model: DnabertS, budget: int) -> None:
+    """Lengths of 1 to 512 tokens: alone (a budget of 1), and in batches of mixed lengths."""
+    assert furthest(model, budget, CPU) <= 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
+def test_equals_the_published_code_on_a_gpu(folder: Path, dtype: torch.dtype, bound: float) -> None:
+    cuda = torch.device("cuda")
+    on_gpu = load_dnabert_s(folder, cuda, dtype)
+    assert max(furthest(on_gpu, budget, cuda) for budget in (1, 4096)) <= bound
 
 
 TRITON = """

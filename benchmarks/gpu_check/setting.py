@@ -1,0 +1,109 @@
+"""What every step of the check is given, and how it says what it found."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.common import random_proteins
+from virnucpro.models.attention import Packed
+from virnucpro.models.dnabert_s import DnabertS
+from virnucpro.models.esm2 import ESM2
+
+# What a step found: `words` for the last table, `rows` for a table of its own, and whatever else is measured.
+Found = dict[str, Any]
+BOUNDS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}  # relative L2, worst row
+
+
+class Skipped(Exception):
+    """A step cannot run on this device; the message says why."""
+
+
+class Wrong(Exception):
+    """A step ran and found something that must not be; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`device`; `shape` of the ESM-2 whose speed is measured, a name of `benchmarks.common.SHAPES`; `folder`,
+    where weights and results go."""
+
+    device: torch.device
+    shape: str
+    folder: Path
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def full(self) -> bool:
+        """Whether sizes are those of real use; else they are small enough for a CPU."""
+        return self.shape != "tiny"
+
+    @property
+    def small(self) -> str:
+        """The shape for what would take long, or much memory, with the whole one."""
+        return "t30_150M" if self.full else "tiny"
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Tokens a batch."""
+        return (8_192, 16_384, 32_768) if self.full else (512,)
+
+    def need_gpu(self, why: str) -> None:
+        """Raise `Skipped` on a CPU."""
+        if not self.on_gpu:
+            raise Skipped(f"{why}: needs a GPU")
+
+
+def require(holds: bool, words: str) -> None:
+    """Raise `Wrong` unless something holds."""
+    if not holds:
+        raise Wrong(words)
+
+
+def packed(model: ESM2, proteins: Sequence[str]) -> Packed:
+    """A batch on the host."""
+    return Packed.of_flat(*model.tokenize_flat([protein.encode() for protein in proteins]))
+
+
+def alike(model: ESM2, residues: int, budget: int) -> Packed:
+    """A batch on the host of proteins of one length, as full as `budget` tokens allow."""
+    return packed(model, random_proteins(budget // (residues + 2), residues, residues))
+
+
+def two_digits(number: float) -> float:
+    """As a distance is worth saying."""
+    return float(f"{number:.1e}")
+
+
+@contextmanager
+def in_float32(model: ESM2 | DnabertS, attention: str = "sdpa") -> Iterator[None]:
+    """The same weights in float32, each part only while it runs: no second model is ever in memory."""
+    parts = [
+        part
+        for child in model.children()
+        for part in (child if isinstance(child, nn.ModuleList) else [child])
+    ]
+    usual, dtype = model.attention, next(model.parameters()).dtype
+    hooks = []
+    for part in parts:
+        hooks.append(part.register_forward_pre_hook(lambda part, _: _turn_into(part, torch.float32)))
+        hooks.append(part.register_forward_hook(lambda part, *_: _turn_into(part, dtype)))
+    model.attention = attention
+    try:
+        yield
+    finally:
+        model.attention = usual
+        for hook in hooks:
+            hook.remove()
+
+
+def _turn_into(part: nn.Module, dtype: torch.dtype) -> None:
+    for weight in part.parameters():
+        weight.data = weight.data.to(dtype)
