@@ -1,6 +1,5 @@
 """What the benchmarks share: models of the real shapes, proteins, the machine's name, interleaved rounds."""
 
-import os
 import platform
 import re
 import time
@@ -22,6 +21,7 @@ from virnucpro.models.esm2_weights import rotary_speeds
 from virnucpro.models.weights import NoWeights
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.threads import allotted
 
 # Layers, width, heads of the published ESM-2 models; thin3B has the widths of the largest and two layers.
 SHAPES = {
@@ -127,7 +127,7 @@ def attention_flops(shape: str, length: int) -> int:
 
 def machine() -> str:
     """The processor or card, what torch is, and today's date."""
-    cores = len(os.sched_getaffinity(0))
+    cores = allotted()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     card = f"{torch.cuda.get_device_name(0)}, " if torch.cuda.is_available() else ""

@@ -4,14 +4,15 @@
 from pathlib import Path
 
 import click
-import torch
 
 from virnucpro.cli.entry import run
 from virnucpro.cli.options import FILE, on_device
 from virnucpro.defaults import ATTENTION
 from virnucpro.embedding.device import choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
+from virnucpro.embedding.per_file import write_facts
 from virnucpro.models.model_set import ModelSet
+from virnucpro.threads import limit
 
 
 @click.command(help=__doc__)
@@ -19,13 +20,11 @@ from virnucpro.models.model_set import ModelSet
 @click.option("--attention", type=click.Choice(ATTENTION), default="auto", help="Attention back end.")
 @click.argument("fasta", type=FILE)
 def dnabert_s(models: Path, device: str, precision: str, threads: int, attention: str, fasta: Path) -> None:
-    torch.set_num_threads(threads)
+    limit(threads)
     model_set = ModelSet.open(models)
     compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    made = embed_nucleotide_files(model_set.dnabert_s, [fasta], Path(), compute, attention=attention)
-    for path, facts in made:
-        facts.write(path.with_suffix(".json"))
+    embed_nucleotide_files(model_set.dnabert_s, [fasta], compute, write_facts, attention=attention)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from virnucpro.cli.entry import run
+from virnucpro.threads import limit
 
 
 @click.command(help=__doc__)
@@ -13,12 +14,10 @@ from virnucpro.cli.entry import run
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads.")
 @click.argument("merged", nargs=-1, required=True, type=click.Path(path_type=Path))
 def predict(models: str, threads: int, merged: tuple[Path, ...]) -> None:
-    import torch
-
     from virnucpro.calling.predict import predict as predict_all
     from virnucpro.models.model_set import ModelSet
 
-    torch.set_num_threads(threads)
+    limit(threads)
     predict_all(merged, ModelSet.open(models).classifier, Path("prediction_results.txt"))
 
 

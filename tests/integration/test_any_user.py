@@ -16,14 +16,14 @@ BARE = ["env", "-i", "PATH=/usr/bin:/bin"]  # no HOME, no USER
 ENCODERS = {
     "DNABERT-S": """
 from virnucpro.embedding.dnabert import embed_nucleotide_files
-embed_nucleotide_files(models.dnabert_s, [fasta], folder, Compute("cpu", "fp32"))""",
+embed_nucleotide_files(models.dnabert_s, [fasta], Compute("cpu", "fp32"), lambda *_: None)""",
     "ESM-2": """
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.models.esm2 import load_esm2
 embed(load_esm2(models.esm2, torch.device("cpu")), ["MKL", "MK"], 99)""",
     "ESM-2 v1.0": """
 from virnucpro.embedding.esm2_v1 import embed_protein_files
-embed_protein_files(models.esm2, [fasta], folder, Compute("cpu", "fp32"))""",
+embed_protein_files(models.esm2, [fasta], Compute("cpu", "fp32"), lambda *_: None)""",
     "ESM-2 on GPU": """
 from virnucpro.models.attention import Packed, attend
 q, batch = torch.zeros(5, 2, 8), Packed.of([[0] * 2, [0] * 3], torch.device("cpu"))

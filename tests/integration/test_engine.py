@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from virnucpro.embedding import engine
 from virnucpro.embedding import ranks as ranks_module
 from virnucpro.embedding.device import Compute, first_gpus, select_gpus
-from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.engine import embed_proteins
+from virnucpro.embedding.esm2_v2 import Esm2
 from virnucpro.embedding.h5_to_pt import h5_to_pt, save_esm_pt
 from virnucpro.embedding.index import build_index
-from virnucpro.embedding.plan import embed
 from virnucpro.embedding.ranks import Rank, check, run_ranks
+from virnucpro.embedding.runner import embed
 from virnucpro.embedding.store import KEY_BYTES, ShardWriter, gather, recover
 from virnucpro.errors import Busy, InputError, OutOfMemory, RankFailed
 from virnucpro.models.esm2 import load_esm2

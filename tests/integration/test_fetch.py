@@ -17,7 +17,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 
 from tests.hub import REVISION, Hub
 from tests.unit.test_classifier import pickled_original
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.models.checksums import file_sha256, git_blob
 from virnucpro.models.dnabert_s import load_dnabert_s
 from virnucpro.models.esm2 import load_esm2

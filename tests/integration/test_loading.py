@@ -11,7 +11,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 
 from tests.memory import load_and_tell, map_and_tell
 from tests.unit.test_esm2 import proteins
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import convert_esm2, read_esm2, rotary_speeds
 from virnucpro.models.weights import NoWeights

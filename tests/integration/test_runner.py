@@ -4,23 +4,23 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.integration.test_engine import KEY, read, write_proteins
-from virnucpro.embedding import engine, memory
+from virnucpro.embedding import engine, esm2_v2, memory
 from virnucpro.embedding.device import Compute
-from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.engine import embed_proteins
+from virnucpro.embedding.esm2_v2 import Esm2
 from virnucpro.embedding.index import ProteinReader, build_index
 from virnucpro.embedding.memory import tokens_that_fit
 from virnucpro.embedding.plan import plan
 from virnucpro.embedding.ranks import Rank, check
-from virnucpro.embedding.runner import Forward, Run
+from virnucpro.embedding.runner import Forward, run
 from virnucpro.embedding.store import ShardWriter, gather, recover
-from virnucpro.errors import RankFailed
+from virnucpro.errors import OutOfMemory, RankFailed
 from virnucpro.models.attention import Packed
 from virnucpro.models.esm2 import ESM2, load_esm2
 from virnucpro.pipeline.runtime_config import RuntimeConfig
@@ -56,7 +56,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_rest_made_smaller(model: ES
     assert torch.allclose(forward(batch), truth, atol=1e-6)
     assert forward.limit < 300
     assert torch.allclose(forward(batch), truth, atol=1e-6)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(OutOfMemory, match="a sequence of 302 tokens has no room"):
         forward(packed(model, [300]))
 
 
@@ -97,12 +97,12 @@ def test_the_probe_limits_the_batches_of_a_run(
     )
     sizes: list[int] = []
     real = ESM2.forward
-    monkeypatch.setattr(engine, "tokens_that_fit", lambda *_: 150)
+    monkeypatch.setattr(esm2_v2, "tokens_that_fit", lambda *_: 150)
     monkeypatch.setattr(
         ESM2, "forward", lambda self, batch: sizes.append(len(batch.tokens)) or real(self, batch)
     )
     _, to_parent = multiprocessing.Pipe(duplex=False)
-    engine._embed_share(
+    esm2_v2.embed_share(
         Rank(0, 1, None, 1, tmp_path / "log", to_parent), todo, index.files, esm2, 10_000, KEY
     )
     assert max(sizes) <= 150 < sum(sizes)
@@ -191,15 +191,13 @@ def test_what_is_not_finite_in_float32_either_is_named(
 
 
 @contextmanager
-def run_over(
-    folder: Path, model: ESM2, tokenize: Callable[..., Any]
-) -> Iterator[tuple[Run, list[np.ndarray]]]:
-    """A run over 40 proteins, with a tokenizer of one's choice, and its small batches."""
+def share_of(folder: Path, model: ESM2) -> Iterator[tuple[esm2_v2.Share, list[np.ndarray]]]:
+    """A rank's share of 40 proteins, in small batches."""
     write_proteins(folder / "output_1.fa", 40)
     index = build_index([[folder / "output_1.fa"]])
     batches = plan(index.spans["letters"].astype(np.int64) + 2, 200)
     with ProteinReader(index.files) as reader, ShardWriter(folder, 0, KEY) as writer:
-        yield Run(Forward(model, CPU, 10_000), reader, index.spans, writer, tokenize, CPU), batches
+        yield esm2_v2.Share(model, reader, index.spans, writer), batches
 
 
 def test_a_failure_of_any_thread_is_the_failure_of_the_rank(
@@ -210,21 +208,23 @@ def test_a_failure_of_any_thread_is_the_failure_of_the_rank(
     def broken(*_: object) -> None:
         raise OSError("No space left on device")
 
-    with run_over(tmp_path, model, broken) as (run, batches), pytest.raises(OSError, match="No space left"):
-        run.embed(batches)
-    monkeypatch.setattr(ShardWriter, "append", broken)
-    with (
-        run_over(tmp_path, model, model.tokenize_flat) as (run, batches),
-        pytest.raises(OSError, match="No space left"),
-    ):
-        run.embed(batches)
+    forward = Forward(model, CPU, 10_000)
+    for where in ("tokenize_flat", "forward", None):
+        with (
+            monkeypatch.context() as patch,
+            share_of(tmp_path, model) as (share, batches),
+            pytest.raises(OSError, match="No space left"),
+        ):
+            if where:
+                patch.setattr(model, where, broken)
+            run(share.read(batches), forward, share.save if where else broken)
 
 
 def test_the_runner_gives_the_rows_of_single_passes(model: ESM2, tmp_path: Path) -> None:
     """P14, P19: each row belongs to its protein, by distance, in the last batch as in the first."""
-    with run_over(tmp_path, model, model.tokenize_flat) as (run, batches):
-        run.embed(batches)
-    assert len(batches) > 4 and not run.not_finite
+    with share_of(tmp_path, model) as (share, batches):
+        run(share.read(batches), Forward(model, CPU, 10_000), share.save)
+    assert len(batches) > 4 and not share.not_finite
     index = build_index([[tmp_path / "output_1.fa"]])
     assert recover(tmp_path, 32, KEY, len(index.spans)).tolist() == list(range(len(index.spans)))
     gather(tmp_path, 32, KEY, index, {tmp_path / "e.h5": index.files}, {})

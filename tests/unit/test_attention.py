@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.errors import InputError
 from virnucpro.models.attention import HALF, choose_attention
 from virnucpro.models.dnabert_s import load_dnabert_s

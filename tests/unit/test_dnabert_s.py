@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.errors import InputError
 from virnucpro.models.dnabert_s import DnabertS, alibi, alibi_slopes, load_dnabert_s
 

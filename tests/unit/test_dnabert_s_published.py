@@ -100,7 +100,7 @@ if sys.argv[2] == "absent":
     sys.modules["triton"] = None  # importing it fails
 else:
     import triton
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.models.dnabert_s import load_dnabert_s
 model = load_dnabert_s(Path(sys.argv[1]), torch.device("cpu"))
 print(model.attention, embed(model, ["ACGT" * 40, "TTGACA" * 9], 4096).tobytes().hex())

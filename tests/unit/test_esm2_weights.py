@@ -13,7 +13,7 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmModel
 from tests.unit.test_esm2 import proteins, relative_l2
 from virnucpro.embedding.device import Compute
 from virnucpro.embedding.esm2_v1 import load_fair_esm
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.errors import InputError
 from virnucpro.models.checksums import weights_sha256
 from virnucpro.models.esm2 import ESM2, load_esm2

@@ -24,7 +24,7 @@ CPU = Compute("cpu", "fp32")
 def note(path: Path, facts: StageFacts) -> None:
     """What a stage tells of each file; the ranks do, in their own processes."""
     assert path.exists() and facts.stage == "DNABERT_S"
-    path.with_name(f"{path.stem.removesuffix('_DNABERT_S')}.noted").touch()
+    path.with_name(f"{path.stem}.noted").touch()
 
 
 def write_frames(folder: Path, counts: list[int]) -> list[Path]:
@@ -41,13 +41,13 @@ def test_p37_files_have_one_name_however_many_ranks_made_them(
 ) -> None:
     fastas = write_frames(tmp_path / "nucleotide", [3, 2, 0])
     embed_per_file(
-        embed_nucleotide_files, model_set.dnabert_s, fastas, tmp_path, CPU,
+        embed_nucleotide_files, model_set.dnabert_s, fastas, CPU,
         gpus=[None] * ranks, threads=2, logs=tmp_path / "logs", finished=note,
     )  # fmt: skip
-    assert sorted(path.name for path in tmp_path.glob("*.noted")) == [f"output_{n}.noted" for n in (1, 2, 3)]
-    made = sorted(path.name for path in tmp_path.glob("*.pt"))
-    assert made == [f"output_{n}_DNABERT_S.pt" for n in (1, 2, 3)]
-    content = torch.load(tmp_path / "output_1_DNABERT_S.pt", weights_only=True)
+    made = sorted(path.name for path in fastas[0].parent.iterdir() if path.suffix != ".fa")
+    names = [f"output_{n}_DNABERT_S" for n in (1, 2, 3)]
+    assert made == [f"{name}.{suffix}" for name in names for suffix in ("noted", "pt")]
+    content = torch.load(fastas[0].with_name("output_1_DNABERT_S.pt"), weights_only=True)
     assert content["nucleotide"] == [entry["label"] for entry in content["data"]]
     assert content["nucleotide"] == [f"output_1_{n}F1" for n in range(3)]
 
@@ -67,9 +67,12 @@ def test_p39_a_budget_counts_tokens_not_sequences(
 
     monkeypatch.setattr(DnabertS, "forward", watched)
     alive: list[None] = []
-    made = embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path, CPU, lambda: alive.append(None))
+    made: list[tuple[Path, StageFacts]] = []
+    embed_nucleotide_files(
+        model_set.dnabert_s, [fasta], CPU, lambda *file: made.append(file), lambda: alive.append(None)
+    )
     ((path, stage),) = made
-    assert path == tmp_path / "output_1_DNABERT_S.pt" and len(alive) == len(seen)
+    assert path == fasta.with_name("output_1_DNABERT_S.pt") and len(alive) >= len(seen)
     facts = asdict(stage)
     config = json.loads((model_set.dnabert_s / "config.json").read_text())
     budget = default_budget(CPU.torch_device, config["hidden_size"])
@@ -97,12 +100,11 @@ def test_a_model_set_says_what_precision_it_allows() -> None:
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_half_precision_of_dnabert_s_is_near(model_set: ModelSet, tmp_path: Path, dtype: str) -> None:
     """P15: mask, bias and query of one dtype, in batches of mixed lengths."""
-    (fasta,) = write_frames(tmp_path / "nucleotide", [70])
     vectors = []
     for name in ("fp32", dtype):
-        (tmp_path / name).mkdir()
-        list(embed_nucleotide_files(model_set.dnabert_s, [fasta], tmp_path / name, Compute("cpu", name)))
-        content = torch.load(tmp_path / name / "output_1_DNABERT_S.pt", weights_only=True)
+        (fasta,) = write_frames(tmp_path / name, [70])
+        embed_nucleotide_files(model_set.dnabert_s, [fasta], Compute("cpu", name), note)
+        content = torch.load(fasta.with_name("output_1_DNABERT_S.pt"), weights_only=True)
         vectors.append(np.array([entry["mean_representation"] for entry in content["data"]]))
     distance = np.linalg.norm(vectors[0] - vectors[1], axis=1) / np.linalg.norm(vectors[0], axis=1)
     assert 0 < distance.max() < {"fp16": 5e-3, "bf16": 4e-2}[dtype]

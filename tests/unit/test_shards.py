@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.embedding import engine
 from virnucpro.embedding.device import Compute
-from virnucpro.embedding.engine import Esm2
+from virnucpro.embedding.esm2_v2 import Esm2
 from virnucpro.embedding.h5_to_pt import Embeddings
 from virnucpro.embedding.index import build_index
 from virnucpro.embedding.store import ShardWriter, gather

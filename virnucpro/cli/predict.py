@@ -89,12 +89,13 @@ def predict(
     from virnucpro.models.model_set import ModelSet
     from virnucpro.pipeline import prediction
     from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.threads import allotted
 
     use_v2 = parallel and not v1_fallback
     _log_architecture(use_v2, v1_fallback)
     model_set = ModelSet.open(models)
     resume = resume or force_resume
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or allotted()
     prediction.run_prediction(
         fasta,
         output_dir or Path(f"{sample_name(fasta)}_predictions"),

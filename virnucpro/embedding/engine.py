@@ -6,55 +6,30 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from virnucpro import __version__
-from virnucpro.embedding.device import Compute
+from virnucpro.embedding.esm2_v2 import Esm2, Todo, embed_share, rank_facts
 from virnucpro.embedding.facts import StageFacts
-from virnucpro.embedding.index import Index, ProteinReader, build_index
-from virnucpro.embedding.memory import tokens_that_fit
+from virnucpro.embedding.index import Index, build_index
 from virnucpro.embedding.plan import Rows, default_budget, plan, share
 from virnucpro.embedding.progress import Progress
-from virnucpro.embedding.ranks import Failure, Rank, run_ranks
-from virnucpro.embedding.runner import Forward, Run, recompute
+from virnucpro.embedding.ranks import Failure, run_ranks
 from virnucpro.embedding.runtime_config import RuntimeConfig
-from virnucpro.embedding.store import KEY_BYTES, ShardWriter, embedded, gather, recover
+from virnucpro.embedding.store import KEY_BYTES, embedded, gather, recover
 from virnucpro.errors import Busy
 from virnucpro.files import SHARDS, atomic, claim, naming, remove_own
 from virnucpro.journal import Journal
 from virnucpro.locks import lock
 from virnucpro.models.attention import choose_attention
-from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.esm2_weights import read_esm2_config
 
 ENGINE = "v2.0 packed"
 _SPECIAL_TOKENS = 2
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Esm2:
-    """The model a run uses: `weights` file, its `sha256`, a `name` for the record, what it computes on, and
-    the `attention` back end (a name of `virnucpro.defaults.ATTENTION`)."""
-
-    name: str
-    weights: Path
-    sha256: str
-    compute: Compute
-    attention: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class RankFacts:
-    """What a rank says of its work when it is done; `seconds` without loading the model."""
-
-    attention: str
-    device_name: str
-    seconds: float
-    recomputed: int
 
 
 def embed_proteins(
@@ -95,7 +70,7 @@ def embed_proteins(
         if todo.batches:
             with Progress(len(index.spans), lambda: embedded(shards, dim)) as progress:
                 failures = run_ranks(
-                    _embed_share,
+                    embed_share,
                     (todo, index.files, model, budget, key),
                     gpus=gpus,
                     threads=config.threads,
@@ -103,7 +78,7 @@ def embed_proteins(
                     heartbeat=progress.update,
                     patience=config.rank_timeout,
                 )
-        told = [] if failures else _told(shards)
+        told = [] if failures else rank_facts(shards)
         if not failures:
             attributes = {
                 "model": model.name,
@@ -191,19 +166,9 @@ def _saved_plan(folder: Path, tokens: Rows, budget: int, world_size: int) -> lis
         return np.split(arrays["order"], arrays["ends"][:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class _Todo:
-    """What is left of the plan: in `folder`, mapped by every rank, `order.npy` (proteins, batch after batch),
-    `ends.npy` (where each batch ends), `rank_of.npy` (who takes it), `spans.npy`."""
-
-    folder: Path
-    batches: int
-    tokens: int
-
-
 def _save_todo(
     folder: Path, index: Index, batches: list[Rows], done: Rows, tokens: Rows, world_size: int
-) -> _Todo:
+) -> Todo:
     missing = np.ones(len(tokens), dtype=bool)
     missing[done] = False
     left = [rows for batch in batches if len(rows := batch[missing[batch]])]
@@ -218,41 +183,4 @@ def _save_todo(
             np.save(folder / f"{name}.npy", values)
     for told in folder.glob("rank_*.json"):
         told.unlink()
-    return _Todo(folder, len(left), int(work.sum()))
-
-
-def _embed_share(
-    rank: Rank, todo: _Todo, files: Sequence[Path], model: Esm2, budget: int, key: bytes
-) -> None:
-    """What one rank does: its batches of the plan, from disk to its shard."""
-    order, ends, rank_of, spans = (
-        np.load(todo.folder / f"{name}.npy", mmap_mode="r") for name in ("order", "ends", "rank_of", "spans")
-    )
-    mine = np.flatnonzero(rank_of == rank.number)
-    log.info("rank %s of %s: %s batches", rank.number, rank.world_size, len(mine))
-    if not len(mine):
-        return
-    device = model.compute.torch_device
-    esm2 = load_esm2(model.weights, device, model.compute.dtype, model.attention)
-    on_cpu = rank.world_size if device.type == "cpu" else 1
-    forward = Forward(esm2, device, min(budget, tokens_that_fit(esm2, device, on_cpu)))
-    log.info(
-        "loaded %s on %s, %s threads, %s attention, up to %s tokens a batch",
-        model.name, model.compute.device_name, rank.threads, esm2.attention, forward.limit,
-    )  # fmt: skip
-    with ProteinReader(files) as reader, ShardWriter(todo.folder, rank.number, key) as writer:
-        run = Run(forward, reader, spans, writer, esm2.tokenize_flat, device, rank.alive)
-        started = time.monotonic()
-        run.embed(np.array(order[ends[batch - 1] if batch else 0 : ends[batch]]) for batch in mine)
-        seconds = time.monotonic() - started
-        facts = RankFacts(esm2.attention, model.compute.device_name, seconds, len(run.not_finite))
-        if again := run.not_finite:
-            log.warning("%s embeddings are not finite in %s", len(again), model.compute.precision)
-            recompute(again, esm2, device, reader, spans, writer, rank.alive)
-    with atomic(todo.folder / f"rank_{rank.number}.json") as temporary:
-        temporary.write_text(json.dumps(asdict(facts)))
-    log.info("rank %s: done in %.1f s", rank.number, seconds)
-
-
-def _told(folder: Path) -> list[RankFacts]:
-    return [RankFacts(**json.loads(path.read_text())) for path in sorted(folder.glob("rank_*.json"))]
+    return Todo(folder, len(left), int(work.sum()))

@@ -1,30 +1,16 @@
 """The plan: which sequences go through a model together, and on which rank. Decided before anything runs."""
 
 import heapq
-from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-
-from virnucpro.models.attention import Packed
 
 _GPU_BUDGET = 16_384
 # What stays in an L3 of 32 MB, fastest of 456 to 8,208 tokens at widths of 640 and 2,560 on two cores.
 _CPU_NUMBERS, _CPU_BUDGET = 1_536_000, 4_096
 
 Rows = npt.NDArray[np.int64]
-
-
-class Encoder(Protocol):
-    """What ESM-2 and DNABERT-S have in common."""
-
-    dim: int
-
-    def tokenize(self, sequences: Sequence[str], /) -> list[list[int]]: ...
-    def __call__(self, batch: Packed) -> Tensor: ...
 
 
 def plan(tokens: Rows, budget: int, world_size: int = 1) -> list[Rows]:
@@ -97,22 +83,3 @@ def share(work: Rows, world_size: int) -> list[Rows]:
 def default_budget(device: torch.device, dim: int) -> int:
     """Tokens a batch when nobody says otherwise; on CPU fewer, the wider the model is."""
     return _GPU_BUDGET if device.type == "cuda" else min(_CPU_NUMBERS // dim, _CPU_BUDGET)
-
-
-@torch.inference_mode()
-def embed(
-    model: Encoder,
-    sequences: Sequence[str],
-    token_budget: int,
-    device: torch.device | None = None,
-    done: Callable[[int], None] = lambda tokens: None,
-) -> npt.NDArray[np.float32]:
-    """Embed sequences: (n, dim) float32, in input order. `done` is told the tokens of each finished batch."""
-    tokenized = model.tokenize(sequences)
-    lengths = np.array([len(tokens) for tokens in tokenized], dtype=np.int64)
-    vectors = np.empty((len(sequences), model.dim), dtype=np.float32)
-    for rows in plan(lengths, token_budget):
-        batch = Packed.of([tokenized[row] for row in rows], device or torch.device("cpu"))
-        vectors[rows] = model(batch).cpu().numpy()
-        done(int(lengths[rows].sum()))
-    return vectors

@@ -15,10 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from virnucpro.errors import EXIT_CODES, FAILURES, InputError, MachineError, OutOfMemory, RankFailed, explain
 from virnucpro.logs import log_to
+from virnucpro.threads import limit
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0  # seconds between two looks at the ranks
@@ -196,7 +195,7 @@ def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> N
         os.dup2(file.fileno(), 2)
     log_to(logging.StreamHandler(sys.stderr))
     threading.Thread(target=_follow_parent, daemon=True).start()
-    torch.set_num_threads(rank.threads)
+    limit(rank.threads)
     try:
         work(rank, *arguments)
     except FAILURES as error:

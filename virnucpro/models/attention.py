@@ -77,6 +77,11 @@ class Packed:
         """Sequences in the batch."""
         return sum(count for count, _ in self.runs)
 
+    @property
+    def size(self) -> int:
+        """Tokens in the batch."""
+        return len(self.tokens)
+
     def halves(self) -> "tuple[Packed, Packed]":
         """Two batches of half the sequences each; a batch of one cannot be halved. For batches on CPU."""
         lengths = np.repeat([length for _, length in self.runs], [count for count, _ in self.runs])

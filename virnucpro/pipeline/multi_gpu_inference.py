@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.embedding.device import Compute, choose, first_gpus
-from virnucpro.embedding.engine import Esm2, embed_proteins
+from virnucpro.embedding.engine import embed_proteins
+from virnucpro.embedding.esm2_v2 import Esm2
 from virnucpro.embedding.facts import StageFacts
 from virnucpro.embedding.ranks import Failure
 from virnucpro.errors import InputError

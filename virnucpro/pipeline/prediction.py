@@ -30,6 +30,7 @@ from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
 from virnucpro.sequences.fasta import check_file
+from virnucpro.threads import allotted, limit
 
 log = logging.getLogger(__name__)
 _stream_h5_to_pt_files = h5_to_pt  # the name users of the reference import
@@ -54,7 +55,7 @@ def run_prediction(
     options: Options,
     *,
     gpus: Sequence[str | None] = (None,),
-    threads: int = 1,
+    threads: int | None = None,
     keep_intermediate: bool = False,
     resume: bool = False,
     force: bool = False,
@@ -69,7 +70,8 @@ def run_prediction(
     DNABERT-S always on v1.0. With `resume`, what an earlier, unfinished run of the same input, models and
     options left is used, as far as it is whole (with `force_restart` nothing of ESM-2); without, it is left
     alone. With `resume` or `force`, `output_dir` may hold files; a result of the same sample is replaced.
-    `rank_timeout`: as in `RuntimeConfig`, for all stages. Raises `InputError` for bad input,
+    `threads`: of the CPU, all that this process was given unless said. `rank_timeout`: as in `RuntimeConfig`,
+    for all stages. Raises `InputError` for bad input,
     `Busy` when another run is at work in `output_dir`, `RankFailed` (a `RuntimeError`) naming the ranks and
     their logs when a rank fails.
     """
@@ -78,10 +80,11 @@ def run_prediction(
     models.verify()
     architecture = "v2.0" if use_v2_architecture else "v1.0"
     config = replace(
-        runtime_config or RuntimeConfig(threads=threads, force_restart=force_restart),
+        runtime_config or RuntimeConfig(threads=threads or allotted(), force_restart=force_restart),
         rank_timeout=rank_timeout,
     )
     run = _run_key(input_file, models, options, architecture)
+    limit(config.threads)
     with opened(output_dir, sample, run, may_hold_files=resume or force) as output:
         if resume and output.finished(keep_intermediate):
             log.info("already finished: this input with these models and options")
@@ -183,7 +186,7 @@ class _Work:
         log.info("DNABERT-S v1.0: %s of %s files to embed (%s)", len(todo), len(fastas), compute.describe())
         embed_files = partial(embed_nucleotide_files, attention=self.options.attention)
         embed_per_file(
-            embed_files, self.models.dnabert_s, todo, self.inner / "nucleotide", compute,
+            embed_files, self.models.dnabert_s, todo, compute,
             gpus=self.gpus, threads=self.config.threads, logs=self.folder / "logs" / "DNABERT-S",
             finished=self.keep, patience=self.config.rank_timeout,
         )  # fmt: skip
@@ -208,8 +211,7 @@ class _Work:
         compute = choose(self.options.device, self.options.precision, allowed=self.models.precision)
         log.info("ESM-2 v1.0: %s files to embed (%s)", len(todo), compute.describe())
         embed_per_file(
-            embed_protein_files, self.models.esm2, [self._protein(fasta) for fasta in todo],
-            self.inner / "protein", compute,
+            embed_protein_files, self.models.esm2, [self._protein(fasta) for fasta in todo], compute,
             gpus=self.gpus, threads=self.config.threads, logs=self.folder / "logs" / "ESM-2",
             finished=self.keep, patience=self.config.rank_timeout,
         )  # fmt: skip

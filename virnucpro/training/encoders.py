@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from virnucpro.embedding.plan import embed
+from virnucpro.embedding.runner import embed
 from virnucpro.models.dnabert_s import DnabertS, load_dnabert_s
 from virnucpro.models.esm2 import ESM2, load_esm2
 from virnucpro.sequences.frames import Frame

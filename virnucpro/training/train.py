@@ -21,6 +21,7 @@ from virnucpro.models.assemble import assemble_model_set
 from virnucpro.models.checksums import file_sha256
 from virnucpro.models.classifier import MLPClassifier, save_classifier, scores
 from virnucpro.models.model_set import ModelSet
+from virnucpro.threads import limit
 from virnucpro.training.card import model_card
 from virnucpro.training.data import (
     LABELS,
@@ -69,7 +70,7 @@ def train_model_set(
     """
     if output.exists():
         raise InputError(f"{output}: exists already; choose another folder or remove it")
-    torch.set_num_threads(settings.threads)
+    limit(settings.threads)
     sources = read_table(table, data_dir)
     given = None if base is None else ModelSet.open(base)
     parts = split_groups(load_genomes(sources), settings.seed)
