@@ -21,14 +21,18 @@ def tokens_that_fit(model: ESM2, device: torch.device, ranks_here: int) -> int:
     """Tokens a batch that free memory has room for, by what one small batch really takes.
 
     On a GPU of its free memory; on CPU of this rank's part of what the machine, or the control group that it
-    is shut into, has left. `NO_LIMIT` when the batch leaves no trace, or the system does not say.
+    is shut into, has left. Half the small batch where that finds no room; `NO_LIMIT` when it leaves no trace,
+    or the system does not say.
     """
     if device.type == "cpu" and not os.access(_PROC / "self" / "clear_refs", os.W_OK):
         return NO_LIMIT
     tokens, lengths = model.tokenize_flat([_PROTEIN] * (_PROBE_TOKENS // (len(_PROTEIN) + 2)))
     batch = Packed.of_flat(tokens, lengths).to(device)
     before = _in_use(device)
-    model(batch)
+    try:
+        model(batch)
+    except torch.OutOfMemoryError:
+        return _PROBE_TOKENS // 2
     taken = _peak(device) - before
     if taken <= 0:
         return NO_LIMIT
