@@ -62,7 +62,7 @@ class DnabertS(nn.Module):
 
     def tokenize(self, sequences: Sequence[str]) -> list[list[int]]:
         """Token ids by the model's own tokenizer, its special tokens included, never truncated."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(sequences))]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(sequences))]
 
     def forward(self, batch: Packed) -> Tensor:
         x = self.embeddings(batch.tokens)  # (T, dim)
