@@ -1,6 +1,6 @@
 """Whether the numbers are right: attention kernels, both models in each precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from benchmarks.common import random_proteins, worst_distance
 from benchmarks.fidelity import fair_esm_alone, mixed_proteins
-from benchmarks.gpu_check.setting import BOUNDS, Found, Setting, in_float32, packed, require, two_digits
+from benchmarks.gpu_check.setting import BOUNDS, Found, Setting, packed, require, two_digits
 from benchmarks.gpu_check.weights import dnabert_config, dnabert_s, esm2, esm2_file
 from virnucpro.defaults import ATTENTION
 from virnucpro.embedding.device import Compute
 from virnucpro.errors import InputError
-from virnucpro.models.attention import Packed, attend
+from virnucpro.models.attention import Packed, attend, choose_attention
+from virnucpro.models.dnabert_s import DnabertS, alibi, alibi_slopes
 
 HEAD_SIZES = (8, 16, 24, 32, 40, 64, 96, 128)
 HEADS = 4
@@ -25,36 +26,46 @@ _NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 @torch.inference_mode()
 def attention(setting: Setting) -> Found:
-    """Every back end in every precision against plain attention in float64, a bias too where it takes one."""
+    """Every back end in every precision against plain attention in float64, and with ALiBi."""
     lengths = np.array([*LENGTHS, 1024] if setting.full else LENGTHS)
     batch = Packed.of_flat(np.zeros(lengths.sum(), dtype=np.int64), lengths).to(setting.device)
     sizes = HEAD_SIZES if setting.on_gpu else HEAD_SIZES[::3]
     rows = []
-    for dtype, by in product(BOUNDS, ATTENTION[1:]):
+    for dtype, by in product(setting.precisions, ATTENTION[1:]):
         row: Found = {"attention": by, "precision": _NAMES[dtype]}
         try:
-            esm2(setting, "tiny", dtype, by)
+            for size in sizes:
+                choose_attention(by, setting.device, dtype, size)
         except InputError as error:
-            rows.append(row | {"distance": None, "with a bias": None, "why not": str(error)})
+            rows.append(row | {"distance": None, "with ALiBi": None, "why not": str(error)})
             continue
-        row["distance"] = two_digits(max(_attention(batch, size, dtype, by, None) for size in sizes))
-        row["with a bias"] = None
-        if by in ("plain", "sdpa"):
-            bias = torch.randn(HEADS, batch.longest, batch.longest, device=setting.device)
-            row["with a bias"] = two_digits(_attention(batch, 64, dtype, by, bias))
+        row["distance"] = _furthest(batch, sizes, dtype, by)
+        slopes = alibi_slopes(HEADS).to(setting.device)
+        row["with ALiBi"] = None if by == "varlen" else _furthest(batch, sizes, dtype, by, slopes)
         rows.append(row)
-        worst = max(row["distance"], row["with a bias"] or 0)
-        require(worst <= BOUNDS[dtype], f"{by} in {row['precision']} is {worst} away from plain attention")
     ran = sorted({row["attention"] for row in rows if row["distance"] is not None})
     return {"words": f"{', '.join(ran)}: head sizes {sizes[0]} to {sizes[-1]}", "rows": rows}
 
 
-def _attention(batch: Packed, head_size: int, dtype: torch.dtype, by: str, bias: Tensor | None) -> float:
+def _furthest(
+    batch: Packed, sizes: Sequence[int], dtype: torch.dtype, by: str, slopes: Tensor | None = None
+) -> float:
+    """The worst distance of all head sizes. Raises `Wrong` beyond the bound, and for what is no number."""
+    distances = {size: _attention(batch, size, dtype, by, slopes) for size in sizes}
+    with_alibi = "" if slopes is None else " with ALiBi"
+    for size, distance in distances.items():
+        words = f"{by} in {_NAMES[dtype]}{with_alibi}, heads of {size}: {distance:.1e} away"
+        require(distance <= BOUNDS[dtype], words)
+    return two_digits(max(distances.values()))
+
+
+def _attention(batch: Packed, head_size: int, dtype: torch.dtype, by: str, slopes: Tensor | None) -> float:
+    """How far one call is from plain attention in float64; biases go in as DNABERT-S makes them."""
     random = torch.Generator(batch.tokens.device).manual_seed(head_size)
     shape = (3, len(batch.tokens), HEADS, head_size)
     q, k, v = torch.randn(shape, generator=random, device=batch.tokens.device).to(dtype).unbind()
-    bias = None if bias is None else bias.to(dtype)
-    exact = None if bias is None else bias.double()
+    exact = None if slopes is None else alibi(slopes, -(-batch.longest // 8) * 8).double()
+    bias = slopes if by == "flash" else None if exact is None else exact.to(dtype)
     truth = attend(q.double(), k.double(), v.double(), batch, exact, by="plain")
     found = attend(q, k, v, batch, bias, by=by).double()
     return float((found - truth).norm() / truth.norm())
@@ -80,9 +91,7 @@ def esm2_exact(setting: Setting) -> Found:
     if setting.shape != setting.small:
         model = esm2(setting, setting.shape)
         some = packed(model, random_proteins(64)).to(setting.device)
-        found = model(some).cpu().numpy()
-        with in_float32(model):
-            truth = model(some).cpu().numpy()
+        found, truth = model(some).cpu().numpy(), model.in_float32(some).cpu().numpy()
         row = {"shape": setting.shape, "against": "itself in fp32", "precision": "fp16"}
         rows.append(_bounded(row | {"attention": model.attention}, torch.float16, found, truth))
     return {"words": _worst(rows), "rows": rows}
@@ -90,22 +99,27 @@ def esm2_exact(setting: Setting) -> Found:
 
 @torch.inference_mode()
 def dnabert_s_exact(setting: Setting) -> Found:
-    """DNABERT-S in fp32 and fp16, windows of mixed lengths in one batch, against float64, one at a time."""
+    """DNABERT-S in fp32 and fp16, in flash-attn too where it runs, windows of mixed lengths in one batch,
+    against float64, one at a time."""
     random = np.random.default_rng(1)
     lengths = random.integers(1, 512 if setting.full else 60, 64 if setting.full else 12)
     vocabulary = dnabert_config(setting).vocab_size
     windows = [random.integers(0, vocabulary, length) for length in lengths]
 
-    def embed(dtype: torch.dtype, packs: list[list[npt.NDArray[np.int64]]]) -> npt.NDArray[np.float32]:
-        model = dnabert_s(setting, dtype)
+    def embed(model: DnabertS, packs: list[list[npt.NDArray[np.int64]]]) -> npt.NDArray[np.float32]:
         batches = (Packed.of_flat(np.concatenate(pack), np.array([*map(len, pack)])) for pack in packs)
         return np.concatenate([model(batch.to(setting.device)).cpu().numpy() for batch in batches])
 
-    truth = embed(torch.float64, [[window] for window in windows])
-    rows = [
-        _bounded({"precision": _NAMES[dtype]}, dtype, embed(dtype, [windows]), truth)
-        for dtype in (torch.float32, torch.float16)
-    ]
+    truth = embed(dnabert_s(setting, torch.float64), [[window] for window in windows])
+    rows: list[Found] = []
+    for dtype, by in ((torch.float32, "auto"), (torch.float16, "auto"), (torch.float16, "flash")):
+        try:
+            model = dnabert_s(setting, dtype, by)
+        except InputError as error:
+            rows.append({"precision": _NAMES[dtype], "attention": by, "why not": str(error)})
+            continue
+        row = {"precision": _NAMES[dtype], "attention": model.attention}
+        rows.append(_bounded(row, dtype, embed(model, [windows]), truth))
     return {"words": _worst(rows), "rows": rows}
 
 
@@ -123,7 +137,7 @@ def _bounded(
 
 def _worst(rows: list[Found]) -> str:
     said = {
-        precision: max(row["distance"] for row in rows if row["precision"] == precision)
+        precision: max(row["distance"] for row in rows if row["precision"] == precision and "distance" in row)
         for precision in ("fp32", "fp16")
     }
     return ", ".join(f"{precision} {distance:.1e}" for precision, distance in said.items())

@@ -46,7 +46,8 @@ def rates(setting: Setting) -> dict[str, float]:
     finally:
         torch.set_float32_matmul_precision("highest")
     found["fp16"] = product_rate(device, torch.float16)
-    found["bf16"] = product_rate(device, torch.bfloat16)
+    if torch.bfloat16 in setting.precisions:
+        found["bf16"] = product_rate(device, torch.bfloat16)
     _, dim, _ = SHAPES[setting.shape]
     tokens = 16_384 if setting.full else 128
     for inner, columns in ((dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim)):

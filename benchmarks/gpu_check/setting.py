@@ -1,17 +1,14 @@
 """What every step of the check is given, and how it says what it found."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmarks.common import random_proteins
 from virnucpro.models.attention import Packed
-from virnucpro.models.dnabert_s import DnabertS
 from virnucpro.models.esm2 import ESM2
 
 # What a step found: `words` for the last table, `rows` for a table of its own, and whatever else is measured.
@@ -55,6 +52,12 @@ class Setting:
         """Tokens a batch."""
         return (8_192, 16_384, 32_768) if self.full else (512,)
 
+    @property
+    def precisions(self) -> tuple[torch.dtype, ...]:
+        """Those that have a bound; bfloat16 only where its products are the card's own."""
+        has_bf16 = not self.on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+        return tuple(dtype for dtype in BOUNDS if has_bf16 or dtype != torch.bfloat16)
+
     def need_gpu(self, why: str) -> None:
         """Raise `Skipped` on a CPU."""
         if not self.on_gpu:
@@ -80,30 +83,3 @@ def alike(model: ESM2, residues: int, budget: int) -> Packed:
 def two_digits(number: float) -> float:
     """As a distance is worth saying."""
     return float(f"{number:.1e}")
-
-
-@contextmanager
-def in_float32(model: ESM2 | DnabertS, attention: str = "sdpa") -> Iterator[None]:
-    """The same weights in float32, each part only while it runs: no second model is ever in memory."""
-    parts = [
-        part
-        for child in model.children()
-        for part in (child if isinstance(child, nn.ModuleList) else [child])
-    ]
-    usual, dtype = model.attention, next(model.parameters()).dtype
-    hooks = []
-    for part in parts:
-        hooks.append(part.register_forward_pre_hook(lambda part, _: _turn_into(part, torch.float32)))
-        hooks.append(part.register_forward_hook(lambda part, *_: _turn_into(part, dtype)))
-    model.attention = attention
-    try:
-        yield
-    finally:
-        model.attention = usual
-        for hook in hooks:
-            hook.remove()
-
-
-def _turn_into(part: nn.Module, dtype: torch.dtype) -> None:
-    for weight in part.parameters():
-        weight.data = weight.data.to(dtype)

@@ -27,12 +27,13 @@ def esm2(setting: Setting, shape: str, dtype: torch.dtype = torch.float16, atten
     return load_esm2(esm2_file(setting, shape), setting.device, dtype, attention)
 
 
-def dnabert_s(setting: Setting, dtype: torch.dtype) -> DnabertS:
-    """DNABERT-S on the device, of weights that are all half-precision numbers; made once."""
+def dnabert_s(setting: Setting, dtype: torch.dtype, attention: str = "auto") -> DnabertS:
+    """DNABERT-S on the device, of weights that are all half-precision numbers; made once. Raises `InputError`
+    for a back end that cannot run there."""
     folder = setting.folder / "dnabert_s"
     if not folder.exists():
         _write_dnabert_s(folder, setting)
-    return load_dnabert_s(folder, setting.device, dtype)
+    return load_dnabert_s(folder, setting.device, dtype, attention)
 
 
 def dnabert_config(setting: Setting) -> DnabertConfig:

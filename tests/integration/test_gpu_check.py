@@ -77,6 +77,8 @@ def test_a_gpu_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str])
         ("NVIDIA H100 PCIe", 756),
         ("NVIDIA GH200 480GB", 989),
         ("NVIDIA A100-SXM4-80GB", 312),
+        ("Tesla V100-SXM2-32GB", 125),
+        ("Tesla V100-FHHL-16GB", None),
         ("NVIDIA A10", 125),
         ("NVIDIA A10G", None),
         ("NVIDIA L40S", 362),
@@ -90,14 +92,25 @@ def test_a_card_is_known_by_its_whole_name(card: str, peak: int | None) -> None:
     assert data_sheet_peak(card) == peak
 
 
+def no_number_for_wide_heads(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: attention.Packed, bias: torch.Tensor | None
+) -> torch.Tensor:
+    out = attention._BACK_ENDS["plain"](q, k, v, batch, bias)
+    return out if q.shape[2] <= 64 else out * float("nan")
+
+
 def test_wrong_numbers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P7, P11: a back end that mixes sequences up, and a model without the token-dropout factor."""
+    """P7, P11: a model without the token-dropout factor, a back end that mixes sequences up, one that fails
+    for wide heads alone."""
     setting = Setting(torch.device("cpu"), "tiny", tmp_path)
     monkeypatch.setattr(esm2, "_TOKEN_DROPOUT_SCALE", 1.0)
     with pytest.raises(Wrong, match="tiny, fair-esm, fp32, plain"):
         STEPS["esm2_exact"](setting)
     monkeypatch.setitem(attention._BACK_ENDS, "sdpa", lambda q, k, v, batch, bias: v.flip(0))
-    with pytest.raises(Wrong, match="sdpa in fp32"):
+    with pytest.raises(Wrong, match="sdpa in fp32, heads of 8"):
+        STEPS["attention"](setting)
+    monkeypatch.setitem(attention._BACK_ENDS, "sdpa", no_number_for_wide_heads)
+    with pytest.raises(Wrong, match="sdpa in fp32, heads of 96: nan away"):
         STEPS["attention"](setting)
 
 
