@@ -2,9 +2,9 @@
 
     python -m benchmarks.threads [--windows 1000] [--rounds 3] [--busy 1] [--parallel]
 
-`virnucpro predict` with `mini` on random windows, each with an open frame, rounds interleaved; `--busy` other
-processes share the cores all the while. Prints for each round the CPU time with default threads over that with
-one, and the same of the wall clock: as we set it, where waiting threads sleep (OMP_WAIT_POLICY=PASSIVE), and
+`virnucpro predict` with `mini` on random windows, each with an open frame, rounds interleaved; `--busy`
+other processes share the cores all the while. Prints for each round the CPU time with default threads over
+that with one, and the same of the wall clock: as we set it, where waiting threads sleep, and
 as libgomp would by itself, where they spin for a while.
 """
 
