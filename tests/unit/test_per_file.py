@@ -1,6 +1,8 @@
 """v1.0's way, a file at a time: names, batches, and what the record says, on one device and on several."""
 
 import json
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from virnucpro.embedding import dnabert
 from virnucpro.embedding.device import Compute, choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
+from virnucpro.embedding.esm2_v1 import embed_protein_files
 from virnucpro.embedding.facts import StageFacts
-from virnucpro.embedding.per_file import embed_per_file
+from virnucpro.embedding.per_file import EmbedFiles, embed_per_file
 from virnucpro.embedding.plan import default_budget
+from virnucpro.embedding.runner import Forward
 from virnucpro.errors import InputError
 from virnucpro.models.attention import Packed
 from virnucpro.models.dnabert_s import DnabertS
@@ -50,6 +55,62 @@ def test_p37_files_have_one_name_however_many_ranks_made_them(
     content = torch.load(fastas[0].with_name("output_1_DNABERT_S.pt"), weights_only=True)
     assert content["nucleotide"] == [entry["label"] for entry in content["data"]]
     assert content["nucleotide"] == [f"output_1_{n}F1" for n in range(3)]
+
+
+def test_the_next_file_is_read_and_the_last_written_while_one_computes(
+    model_set: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pass waits until the second file is tokenized, and the first writing until it is computed:
+    one after the other, neither would come."""
+    fastas = write_frames(tmp_path / "nucleotide", [3, 4])
+    read, computed, written = threading.Event(), threading.Event(), []
+    tokenize, forward, write = DnabertS.tokenize, DnabertS.forward, dnabert._write
+
+    def tokenizing(self: DnabertS, sequences: Sequence[str]) -> list[list[int]]:
+        if len(sequences) == 4:
+            read.set()
+        return tokenize(self, sequences)
+
+    def computing(self: DnabertS, batch: Packed) -> torch.Tensor:
+        assert read.wait(60), "the second file is not read ahead"
+        if batch.count == 4:
+            computed.set()
+        return forward(self, batch)
+
+    def writing(path: Path, ids: list[str], vectors: np.ndarray) -> None:
+        assert computed.wait(60), "the second file waits for the first to be written"
+        written.append(len(ids))
+        write(path, ids, vectors)
+
+    monkeypatch.setattr(DnabertS, "tokenize", tokenizing)
+    monkeypatch.setattr(DnabertS, "forward", computing)
+    monkeypatch.setattr(dnabert, "_write", writing)
+    embed_nucleotide_files(model_set.dnabert_s, fastas, CPU, note)
+    assert written == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("embed_files", "model"), [(embed_nucleotide_files, "dnabert_s"), (embed_protein_files, "esm2")]
+)
+def test_what_a_file_must_not_hold_is_named(
+    model_set: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embed_files: EmbedFiles, model: str
+) -> None:
+    """One id twice, in a file behind a good one; and a vector that is not finite."""
+    first, second = write_frames(tmp_path / "frames", [2, 3])
+    second.write_text(second.read_text().replace("output_2_2F1", "output_2_0F1"))
+
+    def embed() -> None:
+        embed_files(getattr(model_set, model), [first, second], CPU, lambda *_: None, int)
+
+    with pytest.raises(InputError, match=f"{second}: an id comes twice"):
+        embed()
+    second.unlink()
+    second.touch()
+    call = Forward.__call__
+    monkeypatch.setattr(Forward, "__call__", lambda self, batch: call(self, batch).fill_(np.inf))
+    with pytest.raises(InputError, match=f"{first}: the embedding of 'output_1_0F1' is not finite in fp32"):
+        embed()
+    assert not list(tmp_path.rglob("output_2_*.pt"))
 
 
 def test_p39_a_budget_counts_tokens_not_sequences(

@@ -62,9 +62,10 @@ class Stage(Generic[B]):
         def finish(file: _File) -> None:
             nonlocal started
             if not (finite := np.isfinite(file.vectors).all(axis=1)).all():
+                todo = "check the weights" if compute.precision == "fp32" else "use --precision fp32"
                 raise InputError(
                     f"{file.fasta}: the embedding of {file.ids[int(finite.argmin())]!r} is not finite in "
-                    f"{compute.precision}; use --precision fp32"
+                    f"{compute.precision}; {todo}"
                 )
             target = file.fasta.with_name(f"{file.fasta.stem}_{self.suffix}.pt")
             self.write(target, file.ids, file.vectors)
