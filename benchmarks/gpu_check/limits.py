@@ -33,7 +33,7 @@ def out_of_memory(setting: Setting) -> Found:
     total = torch.cuda.get_device_properties(setting.device).total_memory
     try:
         torch.cuda.set_per_process_memory_fraction((weights + peak) / 2 / total)
-        forward = Forward(model, setting.device, limit=1 << 31)
+        forward: Forward[Packed] = Forward(model, setting.device, limit=1 << 31)
         parts = forward(batch).cpu()
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / total)
@@ -48,11 +48,11 @@ def out_of_memory(setting: Setting) -> Found:
     return {"words": words, "distance": distance, "exit code for one sequence": code}
 
 
-def _exit_code(forward: Forward, batch: Packed) -> int | None:
+def _exit_code(forward: Forward[Packed], batch: Packed) -> int | None:
     """What a run ends with where a batch finds no memory."""
     try:
         forward(batch)
-    except torch.OutOfMemoryError as error:
+    except OutOfMemory as error:
         known = explain(error)
         return known[0] if known else None
     return None
