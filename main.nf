@@ -7,7 +7,8 @@ include { helpText; checkpointFolder; reportedOptions } from './functions/parame
 include { checkedRun     } from './functions/checks'
 include { codeDigest     } from './functions/models'
 include { holdOutdir     } from './functions/outdir'
-include { groupFiles; fileOrder; esmTasks } from './functions/files'
+include { groupFiles; inTasks; bySample } from './functions/files'
+include { dnabertTasks   } from './functions/dnabert_tasks'
 include { refusal; refusalFiles } from './functions/samples'
 include { CHECK_MODELS   } from './modules/check_models'
 include { EXTRACT_FRAMES } from './modules/extract_frames'
@@ -40,8 +41,10 @@ workflow VIRNUCPRO {
     // A sample's number of files, so that it goes on as soon as its own are done: ['demo', 3]
     sizes = EXTRACT_FRAMES.out.protein.map { sample, fastas -> [sample, fastas.size()] }
 
-    DNABERT_S(nucleotide, models, options.precision, on_gpu, options.attention, code)
-    dnabert = groupFiles(DNABERT_S.out.embeddings, sizes) // ['demo', [output_1_DNABERT_S.pt, ...]]
+    // A task takes one file, or several of any samples: [['demo', 'demo'], [output_1.fa, output_2.fa]]
+    DNABERT_S(dnabertTasks(nucleotide, options, on_gpu), models, options.precision, on_gpu, options.attention, code)
+    dnabert_files = DNABERT_S.out.embeddings.flatMap { owners, files -> bySample(owners, files) } // ['demo', output_1_DNABERT_S.pt]
+    dnabert = groupFiles(dnabert_files, sizes) // ['demo', [output_1_DNABERT_S.pt, ...]]
 
     if (options.v1_fallback) {
         ESM2_V1(protein, models, options.precision, on_gpu, code)
@@ -51,8 +54,7 @@ workflow VIRNUCPRO {
     else {
         // One task for all files, or several of at most `files_per_task`: ['_1', ['demo', 'demo'], [output_1.fa, output_2.fa]]
         def files_per_task = options.esm_task_size ? Math.max(1, options.esm_task_size.intdiv(options.split_size)) : 0 // 0: all
-        def record = workflow.workDir.resolve(".esm2-tasks-${workflow.sessionId}-${files_per_task}.json")
-        esm_tasks = protein.toSortedList { a, b -> fileOrder(a) <=> fileOrder(b) }.flatMap { rows -> esmTasks(rows, files_per_task, record) }
+        esm_tasks = inTasks(protein, "esm2-tasks-${files_per_task}") { _files -> files_per_task }
         ESM2(esm_tasks, models, options.precision, on_gpu, options.attention, options.token_budget, options.gpus, options.rank_timeout ?: [], checkpointFolder(options.checkpoint_dir), code)
         stores = ESM2.out.embeddings.flatten().map { h5 -> [h5.name - '.embeddings.h5', h5] } // ['demo', demo.embeddings.h5]
         H5_TO_PT(stores.combine(dnabert, by: 0), code)
@@ -74,7 +76,7 @@ workflow VIRNUCPRO {
     REPORT(
         names.collect(sort: true),
         CONSENSUS.out.summary.collect(sort: true).ifEmpty([]),
-        DNABERT_S.out.facts.mix(esm_facts).collect(sort: true).ifEmpty([]),
+        DNABERT_S.out.facts.flatten().mix(esm_facts).collect(sort: true).ifEmpty([]),
         refusals.collect(sort: true).ifEmpty([]),
         models,
         reportedOptions(options),

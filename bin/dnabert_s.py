@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Embed one file of nucleotide frames with DNABERT-S (v1.0)."""
+"""Embed files of nucleotide frames with DNABERT-S (v1.0), each with its result beside it."""
 
 from pathlib import Path
 
@@ -18,13 +18,15 @@ from virnucpro.threads import limit
 @click.command(help=__doc__)
 @on_device
 @click.option("--attention", type=click.Choice(ATTENTION), default="auto", help="Attention back end.")
-@click.argument("fasta", type=FILE)
-def dnabert_s(models: Path, device: str, precision: str, threads: int, attention: str, fasta: Path) -> None:
+@click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=FILE)
+def dnabert_s(
+    models: Path, device: str, precision: str, threads: int, attention: str, fastas: tuple[Path, ...]
+) -> None:
     limit(threads)
     model_set = ModelSet.open(models)
     compute = choose(device, precision, allowed=model_set.precision)
     click.echo(f"DNABERT-S v1.0 on {compute.device_name} ({compute.describe()})", err=True)
-    embed_nucleotide_files(model_set.dnabert_s, [fasta], compute, write_facts, attention=attention)
+    embed_nucleotide_files(model_set.dnabert_s, fastas, compute, write_facts, attention=attention)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class Run:
         """Names of the processes with a task that was `Submitted`, or `Cached`."""
         return {name for found, name in TASK.findall(self.output) if found == state}
 
+    def tasks(self, process: str, state: str = "Submitted") -> int:
+        """How many tasks of the process were `Submitted`, or `Cached`."""
+        return TASK.findall(self.output).count((state, process))
+
     def only_cached(self) -> set[str]:
         """Names of the processes all of whose tasks came from the cache."""
         return self.processes("Cached") - self.processes("Submitted")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -66,6 +67,9 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"token_budget": "none"}, "--token_budget none: must be auto or a whole number"),
     ({"gpus": 0}, "--gpus 0: must be all or a whole number"),
     ({"gpus": "0,1"}, "--gpus 0,1: must be all or a whole number"),
+    ({"dnabert_task_files": 8}, "ok my_reads"),
+    ({"dnabert_task_files": 0}, "--dnabert_task_files 0: must be auto or a whole number"),
+    ({"dnabert_task_files": "all"}, "--dnabert_task_files all: must be auto or a whole number"),
     ({"esm_task_size": 5, "split_size": 10}, r"--esm_task_size 5: must be at least --split_size \(10\)"),
     ({"input": "nowhere.fa"}, "--input nowhere.fa: no such file"),
     ({"input": "nowhere*.fa"}, r"--input nowhere\*.fa: no file matches"),
@@ -93,6 +97,37 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"outdir": "a file/results"}, "--outdir a file/results: cannot be written .*choose another folder"),
 ]
 
+# --dnabert_task_files, files of the run, tasks side by side (0: any number), --split_size; files per task.
+FILES_PER_TASK = [
+    (("1", 100, 1, 10000), 1),
+    (("7", 3, 0, 10000), 7),
+    (("auto", 0, 1, 10000), 1),
+    (("auto", 3, 1, 10000), 1),
+    (("auto", 15, 8, 10000), 1),
+    (("auto", 16, 1, 10000), 4),
+    (("auto", 17, 4, 10000), 5),
+    (("auto", 30, 1, 10000), 8),
+    (("auto", 30, 8, 10000), 4),
+    (("auto", 16, 64, 10000), 1),
+    (("auto", 1000, 1, 10000), 30),
+    (("auto", 1000, 1, 70000), 4),
+    (("auto", 1000, 1, 300001), 1),
+    (("auto", 1000, 0, 10000), 1),
+]
+# Whether on GPUs, the configuration; tasks side by side, of four CPUs, where there are three GPUs.
+AT_ONCE: list[tuple[tuple[bool, dict[str, object]], int]] = [
+    ((False, {}), max(1, len(os.sched_getaffinity(0)) // 4)),
+    ((True, {}), 3),
+    ((True, {"process": {"executor": "local"}, "executor": {"name": "sge"}}), 3),
+    ((True, {"process": {"executor": "slurm"}}), 4),
+    ((False, {"process": {"executor": "awsbatch"}}), 0),
+    ((True, {"executor": {"name": "k8s", "queueSize": 9}}), 4),
+    ((False, {"executor": "lsf"}), 0),
+    ((True, {"executor": {"queueSize": 9}}), 3),
+]
+CASES += [({"files_per_task": given}, f"gives {number}$") for given, number in FILES_PER_TASK]
+CASES += [({"at_once": given}, f"gives {number}$") for given, number in AT_ONCE]
+
 
 @pytest.mark.parametrize("parser", ["v1", "v2"])
 def test_checks(folder: Path, parser: str) -> None:
@@ -103,13 +138,13 @@ def test_checks(folder: Path, parser: str) -> None:
         *("-C", str(ROOT / "nextflow.config"), "run", str(ROOT / "tests" / "pipeline" / "checks.nf")),
         *("--cases", "cases.json"),
         parser=parser,
-        env={"VIRNUCPRO_MODELS": str(folder / "no models")},
+        env={"VIRNUCPRO_MODELS": str(folder / "no models"), "CUDA_VISIBLE_DEVICES": "0,2,GPU-5"},
     )
     assert run.code == 0, run.output
     said = dict(re.findall(r"^case (\d+): (.*)$", run.output, re.MULTILINE))
     wrong = []
     for n, (case, expected) in enumerate(CASES):
-        anywhere = "" if expected.startswith(("ok", "--", "two")) else ".*"
+        anywhere = "" if expected.startswith(("ok", "--", "two", "gives")) else ".*"
         if not re.match(anywhere + expected, said.get(str(n), "")):
             wrong.append(f"{case}: said {said.get(str(n))!r}, not {expected!r}")
     assert not wrong, "\n".join(wrong)

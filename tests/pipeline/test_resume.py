@@ -25,6 +25,7 @@ CHANGES = [
     ("token_budget", "2048", FROM_ESM2),
     ("gpus", "2", FROM_ESM2),
     ("esm_task_size", "1", FROM_ESM2),
+    ("dnabert_task_files", "2", FROM_ESM2 - {"ESM2"} | {"DNABERT_S"}),
     ("precision", "fp32", FROM_ESM2 | {"DNABERT_S"}),
     ("expected_length", "300", FROM_FRAMES),
     ("split_size", "2", FROM_FRAMES),
@@ -95,3 +96,27 @@ def test_changes_run_again(
     with (checkout / "virnucpro" / "errors.py").open("a") as package:
         package.write("# edited\n")
     assert resumed() == EVERYTHING
+
+
+def test_files_stay_in_their_tasks(
+    tmp_path: Path, stub_models: Path, succeeded: Callable[[Run], Run]
+) -> None:
+    """Thirty files go into four tasks, which a resume with one sample more finds cached; or one by one."""
+    given = ("--models", str(stub_models), "--split_size", "1", "--esm_task_size", "10")
+    (tmp_path / "many.fa").write_text(">a\nACGT\n" * 30)
+
+    def run(*more: str) -> Run:
+        return succeeded(pipeline(tmp_path, "-stub-run", *given, *more))
+
+    first = run("--input", "*.fa", "--keep_intermediate", "true")
+    assert (first.tasks("DNABERT_S"), first.tasks("ESM2")) == (4, 3)
+    published = {path.name for path in (first.outdir / "many/intermediate/nucleotide").glob("*.pt")}
+    assert published == {f"output_{number + 1}_DNABERT_S.pt" for number in range(30)}
+    (tmp_path / "before.fa").write_text(">a\nACGT\n" * 2)
+    second = run("--input", "*.fa", "--keep_intermediate", "true", "-resume")
+    assert (second.tasks("DNABERT_S", "Cached"), second.tasks("ESM2", "Cached")) == (4, 3)
+    assert (second.tasks("DNABERT_S"), second.tasks("ESM2")) == (1, 1)
+    assert len(list((second.outdir / "before/intermediate/nucleotide").glob("*.pt"))) == 2
+    (tmp_path / "other.fasta").write_text(">a\nACGT\n" * 16)
+    alone = run("--input", "other.fasta", "--outdir", "other", "--dnabert_task_files", "1")
+    assert alone.tasks("DNABERT_S") == 16

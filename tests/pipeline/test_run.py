@@ -31,8 +31,9 @@ def v2(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def v1(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same with ESM-2 on v1.0, under the strict parser."""
-    return pipeline(tmp_path_factory.mktemp("v1"), "--v1_fallback", "true", *KEEP, parser="v2")
+    """The same with ESM-2 on v1.0 and several files a DNABERT-S task, under the strict parser."""
+    given = ("--v1_fallback", "true", "--dnabert_task_files", "2", *KEEP)
+    return pipeline(tmp_path_factory.mktemp("v1"), *given, parser="v2")
 
 
 @pytest.fixture(params=["v2", "v1"])
@@ -93,6 +94,16 @@ def test_architectures_agree(v2: Run, v1: Run) -> None:
     agree(v2, v1, "demo", "demo")
     for path in ("demo/demo_contigs.tsv", "demo/demo_windows.tsv"):
         assert [row["call"] for row in v2.rows(path)] == [row["call"] for row in v1.rows(path)]
+
+
+def test_files_of_one_task_have_the_same_bytes(v2: Run, v1: Run) -> None:
+    alone, together = (run.outdir / "demo/intermediate/nucleotide" for run in (v2, v1))
+    files = {path.name: path.read_bytes() for path in alone.glob("*.pt")}
+    assert files == {path.name: path.read_bytes() for path in together.glob("*.pt")} and len(files) == 3
+    assert (v2.tasks("DNABERT_S"), v1.tasks("DNABERT_S")) == (3, 2)
+    info = json.loads((v1.outdir / "pipeline_info/run_info.json").read_text())
+    facts = next(row for row in info["embedding"] if row["stage"] == "DNABERT_S")
+    assert facts["sequences"] == len(v1.rows("demo/prediction_results.txt")), "those of every file"
 
 
 def agree(one: Run, other: Run, sample: str, other_sample: str) -> None:
