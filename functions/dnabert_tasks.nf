@@ -5,23 +5,25 @@ include { inTasks } from './files'
 // ['demo', output_1.fa], ... -> [['demo', 'demo'], [output_1.fa, output_2.fa]], ...
 def dnabertTasks(files, options, on_gpu) {
     def at_once = tasksAtOnce(on_gpu, executorName(workflow.session.config))
-    def files_per_task = { number -> filesPerTask(options.dnabert_task_files, number, at_once, options.split_size) }
+    // What a killed task loses: minutes of a card, hours of a few CPUs.
+    def most = Math.max(1, (on_gpu ? 300000 : 100000).intdiv(options.split_size))
+    def files_per_task = { number -> filesPerTask(options.dnabert_task_files, number, at_once, most) }
     // Always one: nothing to wait for.
     files_per_task.call(Integer.MAX_VALUE) == 1
         ? files.map { sample, fasta -> [[sample], [fasta]] }
         : inTasks(files, "dnabert_s-tasks-${options.dnabert_task_files}", files_per_task).map { _part, samples, fastas -> [samples, fastas] }
 }
 
-// `wanted` is --dnabert_task_files, `files` how many the run has, `at_once` how many tasks run side by side (0: any number).
-def filesPerTask(wanted, files, at_once, split_size) {
+// `wanted` is --dnabert_task_files, `files` how many the run has, `at_once` how many tasks run side by side (0: any number),
+// `most` how many files `auto` ever gives one.
+def filesPerTask(wanted, files, at_once, most) {
     if (wanted != 'auto') {
         return wanted.toInteger()
     }
     if (files < 16 || at_once == 0) {
         return 1
     }
-    def few_minutes = Math.max(1, 300000.intdiv(split_size)) // of a card: what a killed task loses
-    Math.min(few_minutes, (files - 1).intdiv(Math.max(4, at_once)) + 1)
+    Math.min(most, (files - 1).intdiv(Math.max(4, at_once)) + 1)
 }
 
 // A scheduler may have any number of CPUs; of GPUs, nobody knows how many are free.

@@ -7,8 +7,8 @@ include { filesPerTask; tasksAtOnce; executorName } from '../../functions/dnaber
 
 def verdict(given) {
     if (given.files_per_task) {
-        def (wanted, files, at_once, split_size) = given.files_per_task
-        return "gives ${filesPerTask(wanted, files, at_once, split_size)}"
+        def (wanted, files, at_once, most) = given.files_per_task
+        return "gives ${filesPerTask(wanted, files, at_once, most)}"
     }
     if (given.at_once) {
         def (on_gpu, config) = given.at_once

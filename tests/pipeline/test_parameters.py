@@ -97,22 +97,22 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"outdir": "a file/results"}, "--outdir a file/results: cannot be written .*choose another folder"),
 ]
 
-# --dnabert_task_files, files of the run, tasks side by side (0: any number), --split_size; files per task.
+# --dnabert_task_files, files of the run, tasks side by side (0: any number), most of them; files per task.
 FILES_PER_TASK = [
-    (("1", 100, 1, 10000), 1),
-    (("7", 3, 0, 10000), 7),
-    (("auto", 0, 1, 10000), 1),
-    (("auto", 3, 1, 10000), 1),
-    (("auto", 15, 8, 10000), 1),
-    (("auto", 16, 1, 10000), 4),
-    (("auto", 17, 4, 10000), 5),
-    (("auto", 30, 1, 10000), 8),
-    (("auto", 30, 8, 10000), 4),
-    (("auto", 16, 64, 10000), 1),
-    (("auto", 1000, 1, 10000), 30),
-    (("auto", 1000, 1, 70000), 4),
-    (("auto", 1000, 1, 300001), 1),
-    (("auto", 1000, 0, 10000), 1),
+    (("1", 100, 1, 30), 1),
+    (("7", 3, 0, 30), 7),
+    (("auto", 0, 1, 30), 1),
+    (("auto", 3, 1, 30), 1),
+    (("auto", 15, 8, 30), 1),
+    (("auto", 16, 1, 30), 4),
+    (("auto", 17, 4, 30), 5),
+    (("auto", 30, 1, 30), 8),
+    (("auto", 30, 8, 30), 4),
+    (("auto", 16, 64, 30), 1),
+    (("auto", 1000, 1, 30), 30),
+    (("auto", 1000, 1, 4), 4),
+    (("auto", 1000, 1, 1), 1),
+    (("auto", 1000, 0, 30), 1),
 ]
 # Whether on GPUs, the configuration; tasks side by side, of four CPUs, where there are three GPUs.
 AT_ONCE: list[tuple[tuple[bool, dict[str, object]], int]] = [

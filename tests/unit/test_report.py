@@ -134,7 +134,7 @@ def test_embedding_tasks_are_summed_by_what_ran(tmp_path: Path, models: str) -> 
     rows = {(row["stage"], row["attention"]): row for row in info["embedding"]}
     assert len(rows) == 3
     esm = rows["ESM2", "sdpa"]
-    assert (esm["tasks"], esm["sequences"], esm["unique_sequences"], esm["tokens"]) == (2, 20, 18, 1200)
+    assert (esm["parts"], esm["sequences"], esm["unique_sequences"], esm["tokens"]) == (2, 20, 18, 1200)
     assert esm["tokens_per_second"] == 400 and esm["fill"] == round(1200 / (2 * 4096), 3)
     assert rows["DNABERT_S", "sdpa"]["tokens_per_second"] is None
 

@@ -156,15 +156,15 @@ def _filled(classes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def _aggregate(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tasks of one kind as one row: counts and seconds summed, tokens per second of computing, and how full
-    the batches of v2.0 were."""
+    """Parts of one kind (files of v1.0, tasks of v2.0) as one row: counts and seconds summed, tokens
+    per second of computing, and how full the batches of v2.0 were."""
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for facts in stages:
         key = tuple(facts[name] for name in _KEY)
         row = groups.setdefault(
-            key, {**dict(zip(_KEY, key, strict=True)), "tasks": 0, **dict.fromkeys(_SUMMED, 0)}
+            key, {**dict(zip(_KEY, key, strict=True)), "parts": 0, **dict.fromkeys(_SUMMED, 0)}
         )
-        row["tasks"] += 1
+        row["parts"] += 1
         for name in _SUMMED:
             row[name] += facts[name]
     for row in groups.values():
