@@ -18,6 +18,7 @@ from virnucpro.errors import InputError
 MARK = ".virnucpro"
 RESULTS, UNFINISHED, SHARDS = "results", "unfinished work", "shards of ESM-2"  # what marks say
 _PARTIAL = ".virnucpro-partial"
+_HALF_A_MARK = f".{MARK}{_PARTIAL}"
 _FASTA_SUFFIX = re.compile(r"\.(fa|fasta|fna|fas)(\.gz)?$", re.IGNORECASE)
 _LONGEST_NAME = 200  # of 255 bytes: `.<sample>_identified_nucleotide.fa.virnucpro-partial` must fit
 _UNFIT = re.compile(
@@ -113,7 +114,7 @@ def claim(folder: Path, what: str, **facts: Any) -> None:
     Raises `InputError` for a folder that holds something and is not ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if mark(folder).get("virnucpro") != what and any(folder.iterdir()):
+    if mark(folder).get("virnucpro") != what and any(path.name != _HALF_A_MARK for path in folder.iterdir()):
         if (folder / MARK).exists():
             raise InputError(f"{folder / MARK}: does not say {what!r}; remove that folder, or choose another")
         raise InputError(f"{folder}: holds files that are not virnucpro's; choose another folder")
@@ -154,8 +155,9 @@ def remove_own(folder: Path, what: str) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove the folder and those inside it as far as they are empty."""
+    """Remove the folder and those inside it as far as they are empty, but for what a killed `claim` left."""
     for inner, _, _ in os.walk(folder, topdown=False):
+        (Path(inner) / _HALF_A_MARK).unlink(missing_ok=True)
         if not any(Path(inner).iterdir()):
             Path(inner).rmdir()
 

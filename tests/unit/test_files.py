@@ -1,6 +1,9 @@
 """Whole files or none; names that can be; nothing removed but our own."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,31 @@ def test_what_a_kill_leaves_of_a_removal_is_still_ours(
         remove_own(tmp_path / "ours", "work")
     assert len(list((tmp_path / "ours").iterdir())) == 3
     remove_own(tmp_path / "ours", "work")
+    assert not (tmp_path / "ours").exists()
+
+
+KILLED_CLAIM = """
+import os, signal, sys
+from pathlib import Path
+from virnucpro import files
+files._sync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # where the mark is not yet in its place
+files.claim(Path(sys.argv[1]) / "ours" / "folder", "work")
+"""
+
+
+def test_what_a_kill_leaves_of_a_claim_is_taken_or_goes(tmp_path: Path) -> None:
+    """Else a checkpoint folder would be refused for ever, or an attempt's stay beside the results."""
+
+    def killed() -> None:
+        done = subprocess.run([sys.executable, "-c", KILLED_CLAIM, tmp_path], cwd=Path(__file__).parents[2])
+        assert done.returncode == -signal.SIGKILL and any((tmp_path / "ours" / "folder").iterdir())
+
+    killed()
+    claim(tmp_path / "ours" / "folder", "work")
+    assert mark(tmp_path / "ours" / "folder") == {"virnucpro": "work"}
+    remove_own(tmp_path / "ours" / "folder", "work")
+    killed()
+    remove_empty(tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
 
 
