@@ -160,13 +160,13 @@ def rank_killer(tmp_path: Path) -> Iterator[None]:
 
     def hunt() -> None:
         while not over.is_set():
-            for output in Path("/proc").glob("[0-9]*/fd/1"):
+            for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    log = output.readlink()
-                except OSError:
+                    log = (process / "fd" / "1").readlink()
+                except OSError:  # it has ended
                     continue
                 if log.name == "rank_1.log" and log.is_relative_to(tmp_path.resolve()):
-                    os.kill(int(output.parts[2]), signal.SIGKILL)
+                    os.kill(int(process.name), signal.SIGKILL)
                     return
             time.sleep(0.2)
 
