@@ -81,6 +81,23 @@ def test_group_rule_that_finds_nothing_names_the_record(folder: Path) -> None:
         load_genomes(read_table(table, folder))
 
 
+def test_a_group_can_be_named_and_a_record_with_an_empty_group_is_left_out(folder: Path) -> None:
+    table = write_table(
+        folder,
+        r"virus | RNA virus | viruses | family=(Cviridae)|$ |  | ",
+        r"virus | DNA virus | viruses | family=(Aviridae)|$ |  | ",
+        "others | human | host.fa | =Homo sapiens |  | ",
+    )
+    genomes = load_genomes(read_table(table, folder))
+    assert [(g.id, g.kind, g.group) for g in genomes] == [
+        ("V3", "RNA virus", "Cviridae"),
+        ("V3", "RNA virus", "Cviridae"),
+        ("V1", "DNA virus", "Aviridae"),
+        ("H1", "human", "Homo sapiens"),
+        ("H2", "human", "Homo sapiens"),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_group_never_crosses_the_split_and_nothing_is_dropped(seed: int) -> None:
     genomes = [genome(f"F{i}", bases=100 * (1 + i), number=n) for i in range(8) for n in range(3)]

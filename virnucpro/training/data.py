@@ -25,7 +25,7 @@ class Source:
     label: int  # 1 virus, 0 others
     kind: str  # what the numbers are reported by: "RNA virus", "human", ...
     fasta: Path
-    group: str  # "record", "file", or a regular expression searched in the header
+    group: str  # "record", "file", "=name", or a regular expression searched in the header
     split: Split | None  # None: drawn by `split_groups`
     leave_out: frozenset[str]  # groups that are in no split
 
@@ -100,13 +100,13 @@ def fasta_files(source: Source) -> list[Path]:
 
 
 def load_genomes(sources: Iterable[Source]) -> list[Genome]:
-    """Every record of the sources, in order, except the groups a source leaves out."""
+    """Every record of the sources, in order, except groups left out and records whose group is empty."""
     genomes = []
     for source in sources:
         for path in fasta_files(source):
             for record in read_records(path):  # ids may repeat: pieces of one genome
                 group = _group(source.group, path, record.id, record.header)
-                if group not in source.leave_out:
+                if group and group not in source.leave_out:
                     dna = record.dna.upper()
                     genomes.append(Genome(source.label, source.kind, group, source.split, record.id, dna))
     return genomes
@@ -117,10 +117,12 @@ def _group(rule: str, path: Path, identifier: str, header: str) -> str:
         return identifier
     if rule == "file":
         return path.name
+    if rule.startswith("="):
+        return rule[1:]
     found = re.search(rule, header)
     if found is None:
         raise InputError(f"{path}, record {identifier}: the group rule {rule!r} finds nothing in the header")
-    return found[1] if found.re.groups else found[0]
+    return (found[1] or "") if found.re.groups else found[0]
 
 
 def split_groups(genomes: Sequence[Genome], seed: int) -> dict[Split, list[Genome]]:
