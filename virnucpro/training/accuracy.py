@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
 
-Mix = Literal[
-    "given", "even"
-]  # every record counts the same; or both labels, and each class within its label
-Bools, Floats, Ints = NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]
+# Every record counts the same; or both labels do, and each class within its label.
+Mix = Literal["given", "even"]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 MEASURES = ("precision", "recall", "f1", "mcc", "auroc", "auprc")
 EDGES = (300, 500, 1000, 3000)  # lengths at which a bin begins
