@@ -10,6 +10,7 @@ from virnucpro import __version__
 from virnucpro.cli.clean import clean
 from virnucpro.cli.compare import compare
 from virnucpro.cli.entry import run
+from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
 from virnucpro.cli.train import train
@@ -36,6 +37,7 @@ cli.add_command(predict)
 cli.add_command(train)
 cli.add_command(models)
 cli.add_command(compare)
+cli.add_command(evaluate)
 cli.add_command(clean)
 cli.add_command(utils)
 

@@ -1,4 +1,4 @@
-"""`virnucpro utils`: look before you run."""
+"""`virnucpro utils`: small tools beside a run."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def utils() -> None:
-    """Look before you run."""
+    """Small tools beside a run."""
 
 
 @utils.command()
@@ -35,3 +35,18 @@ def validate(fasta: Path) -> None:
         records += 1
         bases += len(record.sequence)
     click.echo(f"{fasta}: {records} records, {bases} bases, all readable")
+
+
+@utils.command()
+@click.argument("fasta", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="FASTA to write.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Draws everything.")
+def shuffle(fasta: Path, output: Path, seed: int) -> None:
+    """Write each sequence of FASTA twice, its bases shuffled and its dinucleotides, as controls.
+
+    Both keep the composition and lose all else, so a tool that calls them viral goes by composition alone.
+    `virnucpro evaluate` takes the file under --controls.
+    """
+    from virnucpro.training.shuffle import write_controls
+
+    click.echo(f"{output}: {write_controls(fasta, output, seed)} shuffled sequences")

@@ -93,6 +93,41 @@ class OfClass:
     auroc_scored: Estimate
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One tool on one set of labelled records; the answers themselves are kept for curves."""
+
+    tool: str
+    answers: Answers
+    overall: list[Overall]
+    classes: list[OfClass]
+    controls: list[OfClass]  # shuffled sequences: neither virus nor anything else
+    calibration_error: dict[str, float]  # by length
+
+
+def evaluate(
+    tool: str,
+    answers: Answers,
+    controls: Answers,
+    resamples: int = 500,
+    seed: int = 1,
+    mix: Mix = "given",
+    edges: Sequence[int] = EDGES,
+) -> Evaluation:
+    """All that is said of one tool. Raises `InputError` where a label or scikit-learn is missing."""
+    if answers.viral.all() or not answers.viral.any():
+        raise InputError("records of both labels are needed, at least one 'virus' and one 'others'")
+    bins = length_bins(answers.length, edges)
+    return Evaluation(
+        tool,
+        answers,
+        overall(answers, resamples, seed, mix, edges),
+        by_class(answers, resamples, seed, edges),
+        by_class(controls, resamples, seed, edges) if len(controls) else [],
+        {length: expected_calibration_error(answers[which]) for length, which in bins.items()},
+    )
+
+
 def length_bins(length: Ints, edges: Sequence[int] = EDGES) -> dict[str, Bools]:
     """Which records are in which bin, by the bin's name, empty ones left out; `all` comes last.
 
@@ -247,7 +282,13 @@ def reliability(answers: Answers) -> Floats | None:
     """(bins, 3): each bin's share of the weight, mean score, share of viral; NaN for the last two of a bin
     without a record. None where `expected_calibration_error` is not defined."""
     told = answers[answers.scored]
-    if told.viral.all() or not told.viral.any() or told.score.min() < 0 or told.score.max() > 1:
+    if (
+        not len(told)
+        or told.viral.all()
+        or not told.viral.any()
+        or told.score.min() < 0
+        or told.score.max() > 1
+    ):
         return None
     weight = mixed(told, np.ones((1, len(told))), "even")[0] / len(told)
     bin_of = np.minimum((told.score * BINS).astype(int), BINS - 1)
