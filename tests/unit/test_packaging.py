@@ -15,6 +15,9 @@ from virnucpro.models.attention import FLASH_ATTN
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = (
+    PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["train"]
+)  # the image trains
 LOCKS = ("requirements.lock", "requirements-dev.lock", "tools/uv.lock")
 
 
@@ -29,8 +32,8 @@ def pins(lock: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
-        ("requirements.lock", PROJECT["project"]["dependencies"]),
-        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+        ("requirements.lock", RUNTIME),
+        ("requirements-dev.lock", RUNTIME + PROJECT["dependency-groups"]["dev"]),
     ],
 )
 def test_lock_holds_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
