@@ -1,9 +1,9 @@
-"""The composition model: from a sequence's letters alone to log-odds of virus, without an open frame or an encoder.
+"""The composition model: from a sequence's letters alone to log-odds of virus, no frame or encoder needed.
 
 A few small nets of one shape, side by side. Each sees the whole sequence and its six frames: all frames go
-through the same layers, and what these say is joined by a weighted mean, a maximum and a mean, so that the order
-of frames, and with it the strand, does not matter. Each net gives probabilities of classes (RNA virus, phage,
-bacteria, ...), and the mean of their log-odds is the model's.
+through the same layers, and what these say is joined by a weighted mean, a maximum and a mean, so that the
+order of frames, and with it the strand, does not matter. Each net gives probabilities of classes (RNA virus,
+phage, bacteria, ...), and the mean of their log-odds is the model's.
 """
 
 import json
@@ -24,7 +24,7 @@ from virnucpro.sequences.letters import Letters
 
 Array = npt.NDArray[np.float32]
 MIN_BASES = 100  # known bases, below which a sequence has no log-odds
-BATCH = 128  # sequences a pass; every pass has exactly this shape, so that log-odds depend on their sequence only
+BATCH = 128  # sequences a pass; every pass has exactly this shape, whatever a sequence's company
 _KEY = "composition"  # of the file's metadata
 
 
@@ -103,7 +103,8 @@ class CompositionModel:
         return result
 
     def _batch(self, x: Array) -> Array:
-        return log_odds(self.class_log_probabilities(x), self.classes).mean(axis=0, dtype=np.float32)
+        mean: Array = log_odds(self.class_log_probabilities(x), self.classes).mean(axis=0)
+        return mean
 
 
 def log_odds(log_probabilities: Array, classes: Mapping[str, int]) -> Array:
@@ -115,14 +116,15 @@ def log_odds(log_probabilities: Array, classes: Mapping[str, int]) -> Array:
     return odds
 
 
-def _side_by_side(product: Array) -> Array:
+def _side_by_side(product: npt.NDArray[np.floating]) -> Array:
     """(nets, in, out) as one product (in, nets * out)."""
     together = product.transpose(1, 0, 2).reshape(product.shape[1], -1)
     return np.ascontiguousarray(together, dtype=np.float32)
 
 
 def _relu(x: Array) -> Array:
-    return np.maximum(x, 0, out=x)
+    np.maximum(x, 0, out=x)
+    return x
 
 
 def _log_softmax(x: Array) -> Array:
@@ -142,7 +144,7 @@ def save_composition(path: Path, model: CompositionModel) -> None:
 
 
 def load_composition(path: Path) -> CompositionModel:
-    """Read a model that `save_composition` wrote. Raises `InputError` for a missing, damaged or other file."""
+    """Read what `save_composition` wrote. Raises `InputError` for a missing, damaged or other file."""
     if not path.is_file():
         raise InputError(f"{path}: no such composition model")
     content = path.read_bytes()
@@ -157,7 +159,9 @@ def load_composition(path: Path) -> CompositionModel:
     for name, shape in wanted.items():
         found = tensors.get(name)
         if found is None or found.shape != shape or not np.isfinite(found).all():
-            raise InputError(f"{path}: {name} is not {shape} finite numbers; bring it again, or train it anew")
+            raise InputError(
+                f"{path}: {name} is not {shape} finite numbers; bring it again, or train it anew"
+            )
     if sorted(set(classes.values())) != [0, 1]:
         raise InputError(f"{path}: its classes must be of both labels, virus (1) and others (0)")
     return CompositionModel(classes, {name: tensors[name].astype(np.float32) for name in wanted})

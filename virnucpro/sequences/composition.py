@@ -49,8 +49,8 @@ FRAME = CODONS + 4 + len(_RESIDUES) ** 2
 def features(sequences: Sequence[str]) -> Features:
     """Composition of each sequence: float32 (n, WHOLE + FRAMES * FRAME), the whole first, then the frames.
 
-    Lower case is read; letters other than A, C, G, T, U are left out of all words. All numbers are finite, those
-    of a sequence without one known base too.
+    Lower case is read; letters other than A, C, G, T, U are left out of all words. All numbers are finite,
+    those of a sequence without one known base too.
     """
     if not sequences:
         return np.empty((0, WHOLE + FRAMES * FRAME), dtype=np.float32)
@@ -97,8 +97,8 @@ def _both_strands(shares: Features, length: int) -> Features:
 
 
 def _entropy(shares: Features) -> Features:
-    terms: Features = shares * np.log(shares + np.float32(1e-9))
-    return -terms.sum(axis=1, keepdims=True)
+    entropy: Features = -(shares * np.log(shares + np.float32(1e-9))).sum(axis=1, keepdims=True)
+    return entropy
 
 
 def _frames(letters: Letters) -> Features:

@@ -1,7 +1,7 @@
 """Many sequences as one array of bases, and what can be counted in all of them at once.
 
-A sequence takes rows of three bases and is filled up with unknown letters, `REACH` of them or more: position modulo
-three is the reading phase, every run and every word ends there, and no count reaches into the next sequence.
+A sequence takes rows of three bases and is filled up with unknown letters, `REACH` of them or more: position
+modulo three is the reading phase, every run and word ends there, and no count reaches into the next sequence.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,8 @@ class Letters:
     def words3(self) -> npt.NDArray[np.uint16]:
         """The word of three letters at every position, 0 to 63, or 64 where one of them is unknown."""
         codes = self.codes
-        return np.minimum(16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], CODONS)
+        words: npt.NDArray[np.uint16] = 16 * codes[:-2] + 4 * codes[1:-1] + codes[2:]
+        return np.minimum(words, np.uint16(CODONS))
 
     @property
     def end(self) -> int:
