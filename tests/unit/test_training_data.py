@@ -1,12 +1,13 @@
-"""Training data: the table, the split by group, the fragments."""
+"""Training data: the table and its files, the split by group, the fragments."""
 
 from pathlib import Path
 
 import pytest
 
 from virnucpro.errors import InputError
-from virnucpro.training.data import COLUMNS, SPLITS, Genome, load_genomes, read_table, split_groups
+from virnucpro.training.data import COLUMNS, SPLITS, Genome, load_genomes, read_table
 from virnucpro.training.fragments import always, cut, sample
+from virnucpro.training.splits import split_groups
 
 
 def write_table(folder: Path, *rows: str) -> Path:
@@ -130,6 +131,31 @@ def test_a_split_named_in_the_table_is_kept() -> None:
     torn = [*pinned, Genome(0, "archaea", "one.fa", "train", "A9", "ACGT")]
     with pytest.raises(InputError, match=r"sends group one\.fa to two splits"):
         split_groups(torn, 1)
+
+
+def test_a_group_of_two_classes_and_the_relatives_of_a_group_go_one_way() -> None:
+    for seed in range(10):
+        genomes = [genome(f"F{i}") for i in range(8)]
+        genomes += [genome(f"F{i}", kind="plasmid") for i in range(6)]
+        parts = split_groups(genomes, seed, relatives={"F1": "F0", "F2": "F0"})
+        sides = {split: {g.group for g in parts[split]} for split in SPLITS}
+        assert sum({"F0", "F1", "F2"} <= groups for groups in sides.values()) == 1
+        for name in (f"F{i}" for i in range(8)):
+            assert sum(name in groups for groups in sides.values()) == 1
+
+
+def test_none_is_drawn_for_a_split_that_the_table_names() -> None:
+    named = [Genome(1, "phage", "T", "test", "T", "ACGT" * 100)]
+    parts = split_groups([*named, *(genome(f"F{i}") for i in range(8))], 1)
+    assert parts["test"] == named
+    assert parts["validation"]
+
+
+def test_a_group_far_above_the_share_is_not_held_out_while_others_are_left() -> None:
+    for seed in range(10):
+        genomes = [genome("A", 5000), genome("B", 4000), *(genome(f"S{i}", 200) for i in range(10))]
+        parts = split_groups(genomes, seed)
+        assert {"A", "B"} <= {g.group for g in parts["train"]}
 
 
 def test_fragment_is_cut_into_the_pipelines_windows() -> None:

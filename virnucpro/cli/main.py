@@ -9,6 +9,7 @@ import click
 from virnucpro import __version__
 from virnucpro.cli.clean import clean
 from virnucpro.cli.compare import compare
+from virnucpro.cli.dataset import dataset
 from virnucpro.cli.entry import run
 from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.models import models
@@ -34,6 +35,7 @@ def cli(quiet: bool, log_file: Path | None) -> None:
 
 
 cli.add_command(predict)
+cli.add_command(dataset)
 cli.add_command(train)
 cli.add_command(models)
 cli.add_command(compare)

@@ -1,6 +1,7 @@
 """Six reading frames of a window, and which of them stay open."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from Bio.Data.CodonTable import unambiguous_dna_by_name
@@ -72,11 +73,18 @@ def open_frames(window: str) -> list[Frame]:
     >>> [(f.name, f.nucleotide, f.protein) for f in open_frames("ATGGCNGCTGCTGCA")][:1]
     [('F1', 'ATGGCNGCTGCTG', 'MAAA')]
     """
-    frames = []
+    return list(_open_frames(window))
+
+
+def has_open_frame(window: str) -> bool:
+    """Whether `open_frames` finds any."""
+    return next(_open_frames(window), None) is not None
+
+
+def _open_frames(window: str) -> Iterator[Frame]:
     forward = window.upper()
     for direction, strand in (("F", forward), ("R", reverse_complement(forward))):
         for offset in _without_stop(strand):
             if protein := translate(strand[offset:]):
                 span = strand[offset : offset + 1 + 3 * len(protein)]
-                frames.append(Frame(f"{direction}{offset + 1}", span, protein))
-    return frames
+                yield Frame(f"{direction}{offset + 1}", span, protein)

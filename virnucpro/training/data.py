@@ -1,26 +1,28 @@
-"""Training data: labelled genomes from a table of FASTA files, split so that no relative crosses."""
+"""Training data: labelled genomes from a table of FASTA and GenBank files."""
 
 import csv
-import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from virnucpro.errors import InputError
+from virnucpro.models.checksums import file_sha256
 from virnucpro.sequences.fasta import read_records
+from virnucpro.training.genbank import read_genbank
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 LABELS = {"others": 0, "virus": 1}
+LABEL_NAMES = {number: name for name, number in LABELS.items()}
 COLUMNS = ["label", "class", "fasta", "group", "split", "leave_out"]
-HELD_OUT_SHARE = 0.15  # of the bases of each class, once for validation and once for the test
+_FASTA, _GENBANK = r"\.(fa|fasta|fna|fas)(\.gz)?$", r"\.(gb|gbk|gbff)(\.gz)?$"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One row of the table: FASTA files of one class."""
+    """One row of the table: FASTA or GenBank files of one class."""
 
     label: int  # 1 virus, 0 others
     kind: str  # what the numbers are reported by: "RNA virus", "human", ...
@@ -40,6 +42,7 @@ class Genome:
     split: Split | None
     id: str
     dna: str
+    proteins: tuple[str, ...] = ()  # of its annotation, where it came with one
 
 
 def read_table(path: Path, data_dir: Path) -> list[Source]:
@@ -86,17 +89,30 @@ def _source(row: dict[str, str | None], where: str, data_dir: Path) -> Source:
 
 
 def fasta_files(source: Source) -> list[Path]:
-    """The source's files in name order; a folder stands for every FASTA file in it."""
+    """The source's files in name order; a folder stands for every such file in it."""
     if source.fasta.is_file():
         return [source.fasta]
-    files = [
-        path
-        for path in sorted(source.fasta.iterdir())
-        if re.search(r"\.(fa|fasta|fna|fas)(\.gz)?$", path.name)
-    ]
+    files = [path for path in sorted(source.fasta.iterdir()) if re.search(f"{_FASTA}|{_GENBANK}", path.name)]
     if not files:
-        raise InputError(f"{source.fasta}: the folder holds no .fa, .fasta, .fna or .fas file (.gz or plain)")
+        raise InputError(
+            f"{source.fasta}: the folder holds no FASTA (.fa, .fasta, .fna, .fas) and no GenBank file "
+            "(.gb, .gbk, .gbff), .gz or plain"
+        )
     return files
+
+
+def data_facts(sources: Sequence[Source], data_dir: Path) -> list[dict[str, str]]:
+    """Every file that was read, with its checksum; paths as in the table."""
+    return [
+        {
+            "class": source.kind,
+            "label": LABEL_NAMES[source.label],
+            "file": path.relative_to(data_dir).as_posix(),
+            "sha256": file_sha256(path),
+        }
+        for source in sources
+        for path in fasta_files(source)
+    ]
 
 
 def load_genomes(sources: Iterable[Source]) -> list[Genome]:
@@ -104,12 +120,21 @@ def load_genomes(sources: Iterable[Source]) -> list[Genome]:
     genomes = []
     for source in sources:
         for path in fasta_files(source):
-            for record in read_records(path):  # ids may repeat: pieces of one genome
-                group = _group(source.group, path, record.id, record.header)
+            for id, header, dna, proteins in _records(path):  # ids may repeat: pieces of one genome
+                group = _group(source.group, path, id, header).replace("\t", " ")
                 if group and group not in source.leave_out:
-                    dna = record.dna.upper()
-                    genomes.append(Genome(source.label, source.kind, group, source.split, record.id, dna))
+                    genomes.append(Genome(source.label, source.kind, group, source.split, id, dna, proteins))
     return genomes
+
+
+def _records(path: Path) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """(id, header, upper-case DNA, proteins of the annotation) of each record of a FASTA or GenBank file."""
+    if re.search(_GENBANK, path.name):
+        for entry in read_genbank(path):
+            yield entry.id, entry.header, entry.dna, entry.proteins
+    else:
+        for record in read_records(path):
+            yield record.id, record.header, record.dna.upper(), ()
 
 
 def _group(rule: str, path: Path, identifier: str, header: str) -> str:
@@ -123,54 +148,3 @@ def _group(rule: str, path: Path, identifier: str, header: str) -> str:
     if found is None:
         raise InputError(f"{path}, record {identifier}: the group rule {rule!r} finds nothing in the header")
     return (found[1] or "") if found.re.groups else found[0]
-
-
-def split_groups(genomes: Sequence[Genome], seed: int) -> dict[Split, list[Genome]]:
-    """Deal each class's groups to train, validation and test; a whole group goes one way.
-
-    The largest group of a class trains; the others are drawn, first for the test, then for validation,
-    until each holds 15 % of the bases. Genomes whose source names a split go there.
-    """
-    parts: dict[Split, list[Genome]] = {split: [] for split in SPLITS}
-    kinds = dict.fromkeys(genome.kind for genome in genomes)
-    for kind in kinds:
-        of_kind = [genome for genome in genomes if genome.kind == kind]
-        place = _pinned(of_kind)
-        place |= _drawn([genome for genome in of_kind if genome.group not in place], f"{seed}/{kind}")
-        for genome in of_kind:
-            parts[place[genome.group]].append(genome)
-    return parts
-
-
-def _pinned(genomes: Sequence[Genome]) -> dict[str, Split]:
-    place: dict[str, Split] = {}
-    for genome in genomes:
-        if genome.split and place.setdefault(genome.group, genome.split) != genome.split:
-            raise InputError(f"class {genome.kind!r}: the table sends group {genome.group} to two splits")
-    return place
-
-
-def _drawn(genomes: Sequence[Genome], seed: str) -> dict[str, Split]:
-    if not genomes:
-        return {}
-    bases: dict[str, int] = {}
-    for genome in genomes:
-        bases[genome.group] = bases.get(genome.group, 0) + len(genome.dna)
-    if len(bases) < 3:
-        raise InputError(
-            f"class {genomes[0].kind!r} has {len(bases)} group(s), too few to train, validate and test on "
-            "different ones; add genomes, or name the split of this class in the table"
-        )
-    largest = max(bases, key=lambda group: (bases[group], group))
-    place: dict[str, Split] = {largest: "train"}
-    rest = sorted(bases.keys() - {largest})
-    random.Random(seed).shuffle(rest)
-    wanted = HELD_OUT_SHARE * sum(bases.values())
-    held_out: tuple[tuple[Split, int], ...] = (("test", 1), ("validation", 0))
-    for split, spare in held_out:  # the test leaves at least one group for validation
-        held = 0
-        while held < wanted and len(rest) > spare:
-            group = rest.pop()
-            place[group] = split
-            held += bases[group]
-    return place | dict.fromkeys(rest, SPLITS[0])

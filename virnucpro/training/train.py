@@ -18,30 +18,26 @@ from virnucpro import __version__
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.assemble import assemble_model_set
-from virnucpro.models.checksums import file_sha256
 from virnucpro.models.classifier import MLPClassifier, save_classifier, scores
 from virnucpro.models.model_set import ModelSet
 from virnucpro.threads import limit
 from virnucpro.training.card import model_card
 from virnucpro.training.data import (
-    LABELS,
     SPLITS,
     Genome,
-    Source,
     Split,
-    fasta_files,
+    data_facts,
     load_genomes,
     read_table,
-    split_groups,
 )
 from virnucpro.training.encoders import Encoders, load_encoders
 from virnucpro.training.evaluation import FrameScores, Row, evaluate
 from virnucpro.training.fit import Epoch, Examples, balanced_weights, fit
 from virnucpro.training.fragments import Fragment, sample
 from virnucpro.training.small_encoders import LabelledFrames, make_small_encoders
+from virnucpro.training.splits import split_groups
 
 MIN_FRAGMENTS = 10  # with an open frame, of each label, to train on and to validate
-LABEL_NAMES = {number: name for name, number in LABELS.items()}
 
 
 @dataclass(frozen=True)
@@ -168,20 +164,6 @@ def frame_scores(encoders: Encoders, classifier: MLPClassifier) -> FrameScores:
 def lowest(history: Sequence[Epoch]) -> float:
     """The validation loss of the weights that were kept."""
     return min(epoch.validation_loss for epoch in history)
-
-
-def data_facts(sources: Sequence[Source], data_dir: Path) -> list[dict[str, str]]:
-    """Every file that was read, with its checksum; paths as in the table."""
-    return [
-        {
-            "class": source.kind,
-            "label": LABEL_NAMES[source.label],
-            "file": path.relative_to(data_dir).as_posix(),
-            "sha256": file_sha256(path),
-        }
-        for source in sources
-        for path in fasta_files(source)
-    ]
 
 
 def split_facts(
