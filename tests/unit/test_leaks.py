@@ -96,7 +96,7 @@ def test_families_are_linked_through_others() -> None:
 
 def test_marks_count_the_known_24mers_of_a_window(sequences: list[str]) -> None:
     shared: Shared = shared_kmers(sequences, np.arange(6))
-    marks = Marks(sequences, [1, 4, 5], shared.of([0]))
+    marks = Marks(sequences, [1, 4, 5], shared.rows_of(shared.of([0])))
     assert marks.count(1, 0, 1100) == common(sequences, 0, 1)
     assert marks.count(1, 500, 600) == 77
     assert marks.count(1, 510, 600) == 67

@@ -12,7 +12,16 @@ from virnucpro.files import atomic
 from virnucpro.models.checksums import file_sha256
 from virnucpro.sequences.frames import has_open_frame
 from virnucpro.training.annotated import annotated_windows
-from virnucpro.training.data import SPLITS, Genome, Source, Split, data_facts, load_genomes, read_table
+from virnucpro.training.data import (
+    SPLITS,
+    Genome,
+    Source,
+    Split,
+    data_facts,
+    fasta_files,
+    load_genomes,
+    read_table,
+)
 from virnucpro.training.dataset import MANIFEST, write_frames, write_genomes, write_windows
 from virnucpro.training.draw import Lengths, Material, Window, at_random, draw, unique
 from virnucpro.training.kinship import Barriers, Rules, check, family_names, find_shared, named, related
@@ -53,7 +62,8 @@ def build_dataset(
     genomes = load_genomes(sources)
     if settings.frames == "annotated":
         _check_annotation(genomes)
-    kept_away = [genome for path in leave_out for genome in load_genomes([_left_out(path)])]
+    away = [_left_out(path) for path in leave_out]
+    kept_away = load_genomes(away)
     log(f"{len(genomes)} records, {sum(len(genome.dna) for genome in genomes):,} bases")
     shared = find_shared(genomes, kept_away)
     relatives = related(shared, genomes, settings.rules.related) if settings.rules.on_leak == "drop" else {}
@@ -89,7 +99,11 @@ def build_dataset(
             "inputs": {
                 "table": {"file": table.name, "sha256": file_sha256(table)},
                 "files": data_facts(sources, data_dir),
-                "leave_out": [{"file": path.name, "sha256": file_sha256(path)} for path in leave_out],
+                "leave_out": [
+                    {"file": path.name, "sha256": file_sha256(path)}
+                    for source in away
+                    for path in fasta_files(source)
+                ],
             },
             "outputs": {path.name: file_sha256(path) for path in sorted(partial.iterdir())},
         }

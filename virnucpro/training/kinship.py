@@ -125,24 +125,22 @@ class Barriers:
     def __init__(self, material: Material, shared: Shared, kept_away: int, rules: Rules) -> None:
         self._genomes, self._split, self._rules = material.genomes, material.split, rules
         self.passed_over: Counter[str] = Counter()
-        count = len(material.genomes)
+        count, split = len(material.genomes), material.split
         dna = [genome.dna for genome in material.genomes]
-        touched = np.unique(shared.records[shared.records < count])
+        everyone = range(count)
         away = shared.of(range(count, count + kept_away))
-        self._away = Marks(dna, touched.tolist(), away)
-        plain, split = of_genomes(shared, count), material.split
+        self._away = Marks(dna, everyone, shared.rows_of(away))
+        plain = of_genomes(shared, count)
         gives_way = {
-            number for number in range(count) if split[number] == material.genomes[number].split == SPLITS[0]
+            number for number in everyone if split[number] == self._genomes[number].split == SPLITS[0]
         }
-        held_out = plain.of([number for number in range(count) if split[number] != SPLITS[0]])
-        self._held_out = Marks(dna, sorted(gives_way.intersection(touched.tolist())), held_out)
+        held_out = [number for number in everyone if split[number] != SPLITS[0]]
+        self._held_out = Marks(dna, gives_way, plain.rows_of(plain.of(held_out)))
         self._known: dict[Split, Marks] = {}
         for before, after in ((SPLITS[:1], SPLITS[1]), (SPLITS[:2], SPLITS[2])):
-            from_before = [
-                number for number in range(count) if split[number] in before and number not in gives_way
-            ]
-            own = [number for number in touched.tolist() if split[number] == after]
-            self._known[after] = Marks(dna, own, plain.of(from_before))
+            known = [number for number in everyone if split[number] in before and number not in gives_way]
+            own = {number for number in everyone if split[number] == after}
+            self._known[after] = Marks(dna, own, plain.rows_of(plain.of(known)))
 
     def allow(self, window: Window) -> bool:
         """Whether this window may be drawn; those that may not are counted."""

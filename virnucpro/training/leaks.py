@@ -4,8 +4,8 @@
 relatives that have diverged by several per cent.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -80,6 +80,11 @@ class Shared:
         """The distinct 24-mers that occur in any of these records, sorted."""
         return np.unique(self.kmers[np.isin(self.records, records)])
 
+    def rows_of(self, kmers: Kmers) -> Self:
+        """The rows of these 24-mers."""
+        rows = np.isin(self.kmers, kmers)
+        return type(self)(self.kmers[rows], self.records[rows])
+
     def pairs(self, owners: NDArray[np.int64]) -> Counter[tuple[int, int]]:
         """How many distinct 24-mers two owners have in common; owners[record] is a number.
 
@@ -146,6 +151,13 @@ def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     return changes
 
 
+def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """(value, first, last) of each run of equal values: [first, last)."""
+    starts = np.flatnonzero(_changes(values))
+    ends = [*starts.tolist(), len(values)][1:]
+    yield from zip(values[starts].tolist(), starts.tolist(), ends, strict=True)
+
+
 def _batches(sequences: Sequence[str]) -> Iterator[tuple[Kmers, Kmers]]:
     """The whole 24-mers of all sequences, each with its sequence's number, about `_PER_BATCH` at a time."""
     batch: list[str] = []
@@ -202,16 +214,19 @@ def leaks(shared: Shared, sides: NDArray[np.int64], limit: int) -> list[Leak]:
 
 
 class Marks:
-    """Where on some sequences given 24-mers occur: the share of a window is read off in constant time."""
+    """Where on some sequences shared 24-mers occur: the count in a window is read off in constant time."""
 
-    def __init__(self, sequences: Sequence[str], numbers: Sequence[int], kmers: Kmers) -> None:
-        """Mark `kmers` (sorted) on the sequences with these numbers."""
-        self._until: dict[int, NDArray[np.int32]] = defaultdict(lambda: np.zeros(0, dtype=np.int32))
-        for number in numbers if len(kmers) else []:
-            own, whole = canonical_kmers(sequences[number])
-            place = np.minimum(np.searchsorted(kmers, own), len(kmers) - 1)
-            marked = whole & (kmers[place] == own)
-            if marked.any():
+    def __init__(self, sequences: Sequence[str], numbers: Collection[int], shared: Shared) -> None:
+        """Mark on each of the sequences with these numbers the 24-mers that `shared` says are on it."""
+        order = np.argsort(shared.records, kind="stable")
+        kmers, records = shared.kmers[order], shared.records[order]
+        self._until: dict[int, NDArray[np.int32]] = {}
+        for number, first, last in _runs(records):
+            if number in numbers:
+                own, whole = canonical_kmers(sequences[number])
+                wanted = kmers[first:last]
+                place = np.minimum(np.searchsorted(wanted, own), len(wanted) - 1)
+                marked = whole & (wanted[place] == own)
                 self._until[number] = np.concatenate([[0], np.cumsum(marked, dtype=np.int32)])
 
     def count(self, number: int, start: int, end: int) -> int:
