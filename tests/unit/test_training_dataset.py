@@ -240,6 +240,23 @@ def test_lengths_of_a_list_are_drawn_each_and_open_windows_alone_on_request(geno
     assert all(map(has_open_frame, windows.sequences))
 
 
+def test_short_records_come_whole_where_they_are_kept(genomes: Path) -> None:
+    with (genomes / "v.fa").open("a") as file:
+        file.write(f">long\n{random_dna('long', 9000)}\n>tiny\n{random_dna('tiny', 99)}\n")
+    options = ("--lengths", "3100", "--windows", "40")
+    for name, kept in (("without", False), ("with", True)):
+        assert build(genomes, name, *options, *["--keep-short"] * kept)[0] == 0
+        lengths = {
+            (group, len(sequence))
+            for split in SPLITS
+            for windows in [read_windows(genomes / name, split)]
+            for group, sequence in zip(windows.groups, windows.sequences, strict=True)
+        }
+        short = {("V0", 2500), ("V1", 2800)} if kept else set()
+        assert {each for each in lengths if each[1] < 3100} == short
+        assert ("long", 3100) in lengths
+
+
 @pytest.mark.parametrize("strand", [str, reverse_complement])
 def test_a_planted_overlap_fails_the_build_and_is_named(genomes: Path, strand: type) -> None:
     write_table(

@@ -32,6 +32,11 @@ def dataset() -> None:
     help="Bases of a window: one or several numbers (300,500), or a range (100-3000), log-uniform.",
 )
 @click.option(
+    "--keep-short",
+    is_flag=True,
+    help="Records shorter than the shortest window are windows as they are, from 100 bases on.",
+)
+@click.option(
     "--windows",
     default=10_000,
     show_default=True,
@@ -80,6 +85,7 @@ def build(
     output: Path,
     data_dir: Path | None,
     lengths: str,
+    keep_short: bool,
     windows: int,
     frames: str,
     seed: int,
@@ -100,6 +106,7 @@ def build(
 
     settings = Settings(
         lengths=lengths,
+        keep_short=keep_short,
         windows=windows,
         frames=frames,
         seed=seed,

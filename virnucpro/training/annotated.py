@@ -18,7 +18,7 @@ def annotated_frames(dna: str, proteins: str) -> list[Frame]:
     the same record, whichever that is and wherever its gene stands.
 
     >>> [frame.name for frame in annotated_frames("ATGGCAGCAGCTGCA", "XMAAAAX")]
-    ['F1']
+    ['F1', 'R2']
     """
     if not proteins or _AMBIGUOUS.intersection(dna):
         return []

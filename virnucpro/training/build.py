@@ -38,6 +38,7 @@ class Settings:
     """Everything, beside the table and its files, that changes the result."""
 
     lengths: str = "500"
+    keep_short: bool = False  # records shorter than the shortest window come whole, from 100 bases on
     windows: int = 10_000  # to train on, of each class and each length
     frames: str = "all"  # all, open, annotated
     seed: int = 1
@@ -55,7 +56,7 @@ def build_dataset(
     """
     if output.exists():
         raise InputError(f"{output}: exists already; choose another folder or remove it")
-    lengths = Lengths.parse(settings.lengths)
+    lengths = Lengths.parse(settings.lengths, settings.keep_short)
     if settings.frames == "annotated" and (len(lengths) > 1 or lengths[0].shortest < lengths[0].longest):
         raise InputError("the original cuts windows of one length: give one with --frames annotated")
     sources = read_table(table, data_dir)

@@ -13,6 +13,8 @@ from typing import Self
 from virnucpro.errors import InputError
 from virnucpro.training.data import Genome, Split
 
+SHORTEST_WHOLE = 100  # bases of a record that may be a window as it is
+MOST_WEIGHT = 2_000_000  # bases of a group; more of them do not make it come up more often
 DEPTH = 8  # a group is tried for at most this many times its own bases, at each length of a list
 KNOWN_LETTERS = 0.8  # of a window's letters must be A, C, G or T
 
@@ -60,33 +62,35 @@ def unique(ids: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Bases of a window: any of a list, each drawn for itself, or from a range, log-uniformly."""
+    """Bases of a window: a number, or a range, from which lengths are drawn log-uniformly."""
 
     shortest: int
     longest: int
+    whole: int  # records of so many bases, and fewer than the shortest, are windows as they are
 
     @classmethod
-    def parse(cls, text: str) -> list[Self]:
+    def parse(cls, text: str, keep_short: bool = False) -> list[Self]:
         """From `500`, `300,500,1000` or `100-3000`. Raises `InputError` for anything else.
 
         >>> Lengths.parse("300,500")
-        [Lengths(shortest=300, longest=300), Lengths(shortest=500, longest=500)]
+        [Lengths(shortest=300, longest=300, whole=300), Lengths(shortest=500, longest=500, whole=500)]
         """
         ranges = []
         for part in text.split(","):
             shortest, _, longest = part.partition("-")
             if not shortest.isdecimal() or not (longest or shortest).isdecimal():
                 raise InputError(f"lengths {text!r}: give numbers (300,500) or a range (100-3000)")
-            ranges.append(cls(int(shortest), int(longest or shortest)))
+            whole = min(SHORTEST_WHOLE, int(shortest)) if keep_short else int(shortest)
+            ranges.append(cls(int(shortest), int(longest or shortest), whole))
         if any(not 30 <= each.shortest <= each.longest for each in ranges):
             raise InputError(f"lengths {text!r}: the shortest window is of 30 bases, the longest not shorter")
         return ranges
 
     def draw(self, source: random.Random, most: int) -> int:
-        """A length between the shortest and the longest, or `most`."""
+        """A length between the shortest and the longest, at most `most`."""
         longest = min(self.longest, most)
         if longest <= self.shortest:
-            return self.shortest
+            return longest
         return min(longest, int(math.exp(source.uniform(math.log(self.shortest), math.log(longest + 1)))))
 
     def __str__(self) -> str:
@@ -117,7 +121,8 @@ def draw(
         streams, weights = [], []
         for group, of_group in members.items():
             streams.append(filter(wanted, stream(of_group, f"{seed}/{kind}/{group}")))
-            weights.append(math.sqrt(sum(len(genomes[number].dna) for number in of_group)))
+            bases = sum(len(genomes[number].dna) for number in of_group)
+            weights.append(math.sqrt(min(bases, MOST_WEIGHT)))
         windows += take_evenly(streams, weights, count)
     return windows
 
@@ -125,10 +130,10 @@ def draw(
 def at_random(genomes: Sequence[Genome], numbers: Sequence[int], lengths: Lengths, seed: str) -> Stream:
     """Windows anywhere on these genomes, none twice, until the genomes are used up (`DEPTH`).
 
-    A genome comes up by its length; those shorter than the shortest window never do.
+    A genome comes up by its length; those too short for a window never do.
     """
     source = random.Random(f"{seed}/{lengths}")
-    numbers = [number for number in numbers if len(genomes[number].dna) >= lengths.shortest]
+    numbers = [number for number in numbers if len(genomes[number].dna) >= lengths.whole]
     ends = list(accumulate(len(genomes[number].dna) for number in numbers))
     left = DEPTH * ends[-1] if ends else 0
     seen = set()
