@@ -24,7 +24,7 @@ from virnucpro.sequences.letters import Letters
 
 Array = npt.NDArray[np.float32]
 MIN_BASES = 100  # known bases, below which a sequence has no log-odds
-BATCH = 128  # sequences a pass; every pass has exactly this shape, whatever a sequence's company
+BATCH = 64  # sequences a pass; every pass has exactly this shape, whatever a sequence's company
 _KEY = "composition"  # of the file's metadata
 
 

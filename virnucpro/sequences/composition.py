@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.sequences.letters import CODONS, REACH, Letters
+from virnucpro.sequences.letters import CODONS, REACH, Counts, Letters
 
 Features = npt.NDArray[np.float32]
 FRAMES = 6
@@ -55,7 +55,10 @@ def features(sequences: Sequence[str]) -> Features:
     if not sequences:
         return np.empty((0, WHOLE + FRAMES * FRAME), dtype=np.float32)
     letters = Letters.of(sequences)
-    return np.concatenate([_whole(letters), _frames(letters).reshape(len(sequences), -1)], axis=1)
+    result = np.empty((len(sequences), WHOLE + FRAMES * FRAME), dtype=np.float32)
+    result[:, :WHOLE] = _whole(letters)
+    _frames(letters, result[:, WHOLE:].reshape(len(sequences), FRAMES, FRAME))
+    return result
 
 
 def _whole(letters: Letters) -> Features:
@@ -64,9 +67,10 @@ def _whole(letters: Letters) -> Features:
     total = np.maximum(strand.sum(axis=1, keepdims=True), 1)
     strand /= total
     shares = {5: _both_strands(strand, 5)}
-    for length in (4, 3, 2, 1):  # of the first letters of the words of five, and of the last
-        ahead = strand.reshape(len(strand), 4**length, -1).sum(axis=2)
-        behind = strand.reshape(len(strand), -1, 4**length).sum(axis=1)
+    ahead = behind = strand
+    for length in (4, 3, 2, 1):  # the first letters of the words of five, and the last
+        ahead = ahead[:, 0::4] + ahead[:, 1::4] + ahead[:, 2::4] + ahead[:, 3::4]
+        behind = behind.reshape(len(behind), 4, -1).sum(axis=1)
         shares[length] = _both_strands((ahead + behind) / 2, length)
     single = shares[1][:, [0, 1, 1, 0]] / 2  # A, C, G, T on both strands together
     one, other = _WORDS[2]
@@ -101,26 +105,31 @@ def _entropy(shares: Features) -> Features:
     return entropy
 
 
-def _frames(letters: Letters) -> Features:
-    """(n, 6, FRAME): codons, the longest stretch without a stop, the stops, and pairs of residues."""
+def _frames(letters: Letters, result: Features) -> None:
+    """Into `result` (n, 6, FRAME): codons, the longest stretch without a stop, stops, pairs of residues."""
     here = letters.codons
     after = np.concatenate([here[1:], np.full((1, 3), CODONS)])
-    one = letters.in_phase(here, CODONS + 1)[:, :, :CODONS]
-    codons = np.concatenate([one, one[:, :, _TURNED]], axis=1).astype(np.float32)
+    codons = result[:, :, :CODONS]
+    codons[:, :3] = letters.in_phase(here, CODONS + 1)[:, :, :CODONS]
+    codons[:, 3:] = codons[:, :3, _TURNED]
     total = np.maximum(codons.sum(axis=2, keepdims=True), 1)
+    stops = codons[:, :, _STOPS].sum(axis=2, keepdims=True)
     runs = [letters.longest_runs(table[here]) for table in (_BREAK, _BREAK_TURNED)]
     longest = np.concatenate(runs, axis=1).astype(np.float32)[:, :, None]
-    pairs = [_RESIDUE[here] * (_UNKNOWN + 1) + _RESIDUE[after]]
-    pairs += [_RESIDUE_TURNED[after] * (_UNKNOWN + 1) + _RESIDUE_TURNED[here]]
-    counted = np.concatenate([letters.in_phase(pair, (_UNKNOWN + 1) ** 2) for pair in pairs], axis=1)
-    counted = counted.reshape(letters.count, FRAMES, _UNKNOWN + 1, _UNKNOWN + 1)[:, :, :_UNKNOWN, :_UNKNOWN]
-    residues = counted.reshape(letters.count, FRAMES, -1).astype(np.float32)
-    columns = [
-        np.sqrt(codons / total),
-        longest / total,
-        np.sqrt(longest / 64),
-        np.log1p(codons[:, :, _STOPS].sum(axis=2, keepdims=True)),
-        np.log1p(total),
-        np.sqrt(residues / total),
-    ]
-    return np.concatenate(columns, axis=2, dtype=np.float32)
+    scalars = [longest / total, np.sqrt(longest / 64), np.log1p(stops), np.log1p(total)]
+    result[:, :, CODONS : CODONS + len(scalars)] = np.concatenate(scalars, axis=2)
+    residues = result[:, :, CODONS + len(scalars) :]
+    base = _UNKNOWN + 1
+    forward = letters.in_phase(_RESIDUE[here] * base + _RESIDUE[after], base**2)
+    turned = letters.in_phase(_RESIDUE_TURNED[after] * base + _RESIDUE_TURNED[here], base**2)
+    residues[:, :3] = _without_unknown(forward)
+    residues[:, 3:] = _without_unknown(turned)
+    for counts in (codons, residues):
+        counts /= total
+        np.sqrt(counts, out=counts)
+
+
+def _without_unknown(pairs: Counts) -> Counts:
+    """Counts of pairs of residues (n, 3, 22 * 22) without those of an unknown one: (n, 3, 21 * 21)."""
+    square = pairs.reshape(*pairs.shape[:2], _UNKNOWN + 1, _UNKNOWN + 1)
+    return square[:, :, :_UNKNOWN, :_UNKNOWN].reshape(*pairs.shape[:2], -1)

@@ -54,6 +54,7 @@ class Settings:
     smoothing: float = 0.05  # of the classes
     shuffled: float = 0.05  # shuffled windows, as a share of all others
     half: bool = False  # products in bfloat16, where the CPU has them
+    genes: float = 1.0  # how much a class of single genes counts, where others count 1
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,11 @@ def out_of_fold(
 
 
 def piece_length(draw: random.Random, longest: int) -> int:
-    """Bases of a piece: most between 300 and 1,000, some from 100 and up to 3,000, never over `longest`."""
-    lowest, highest = draw.choices([(100, 300), (300, 1000), (1000, 3000)], [15, 60, 25])[0]
+    """Bases of a piece: as windows have them, most from 300 to 600, never over `longest`.
+
+    Longer contigs are scored as the mean of their windows, which tells more than one piece of 3,000 bases.
+    """
+    lowest, highest = draw.choices([(100, 300), (300, 600), (600, 1200)], [20, 65, 15])[0]
     steps: float = (highest / lowest) ** draw.random()
     return min(longest, round(lowest * steps))
 
@@ -166,7 +170,9 @@ class _Rows:
         number = {kind: n for n, kind in enumerate([*labels, SHUFFLED])}
         y = np.array([number[kind] for kind in windows.kinds], dtype=np.int64)
         of_label = list(labels.values())
-        share = np.array([1 / of_label.count(label) for label in of_label])
+        counts = [settings.genes if kind.endswith("genes") else 1.0 for kind in labels]
+        sums = [sum(c for c, one in zip(counts, of_label, strict=True) if one == label) for label in of_label]
+        share = np.array(counts) / np.array(sums)
         weight = (share / np.bincount(y))[y]
         weight *= len(y) / weight.sum()
         extra = draw.sample(range(len(y)), round(settings.shuffled * len(y) / 2))
