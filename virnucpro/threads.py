@@ -1,7 +1,10 @@
 """CPU threads: as many as this process was given, in torch and in the tokenizer alike."""
 
 import math
+import multiprocessing
 import os
+import signal
+import threading
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -22,6 +25,19 @@ def limit(threads: int) -> None:
 
     torch.set_num_threads(threads)
     os.environ["RAYON_NUM_THREADS"] = str(max(threads - 1, 1))
+
+
+def end_with_parent() -> None:
+    """Let this process, a child of another, not outlive it; a Ctrl-C, which reaches both, is left to that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _quotas() -> list[float]:

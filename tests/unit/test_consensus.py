@@ -510,10 +510,11 @@ def test_multiqc_content_holds_every_record(tmp_path: Path) -> None:
     assert set(content["data"]["run_7"]) == set(content["categories"])
 
 
-def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty times the records, the same peak but for the digests that find repeated ids."""
     import tracemalloc
 
+    monkeypatch.setattr("virnucpro.sequences.text.BLOCK", 1 << 11)
     peaks = []
     for n in (200, 4000):
         folder = tmp_path / str(n)

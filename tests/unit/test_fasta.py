@@ -6,15 +6,14 @@ import re
 import tracemalloc
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from virnucpro.errors import InputError
-from virnucpro.sequences import digests, fasta
-from virnucpro.sequences.fasta import Record, _raw_records, read_fasta, read_frames, write_record
+from virnucpro.sequences import digests, text
+from virnucpro.sequences.fasta import Record, read_fasta, read_frames, read_records, write_record
 
 packed = partial(gzip.compress, mtime=0)
 
@@ -132,10 +131,10 @@ def test_line_ends_of_any_kind_and_blocks_of_any_size_change_nothing(
 ) -> None:
     path = tmp_path_factory.mktemp("lines") / "in.fa"
 
-    def outcome(data: bytes) -> list[tuple[Any, ...]] | str:
+    def outcome(data: bytes) -> list[Record] | str:
         path.write_bytes(packed(data) if gzipped else data)
         try:
-            return list(_raw_records(path))
+            return list(read_records(path))
         except InputError as error:
             return str(error).partition(", this one with")[0]  # up to the end of the block
 
@@ -143,7 +142,7 @@ def test_line_ends_of_any_kind_and_blocks_of_any_size_change_nothing(
     mixed = mark + b"".join(line + end for line, end in content)
     wanted = outcome(re.sub(b"\r\n|\r", b"\n", mixed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fasta, "_BLOCK", size)
+        patch.setattr(text, "BLOCK", size)
         assert outcome(mixed) == wanted
         assert outcome(re.sub(b"\r\n|\r", b"\n", mixed)) == wanted
 
@@ -207,12 +206,12 @@ def test_a_long_record_is_held_twice_at_most(tmp_path: Path) -> None:
 
 def test_little_gzip_of_much_fasta_is_unpacked_bit_by_bit(tmp_path: Path) -> None:
     (tmp_path / "in.fa").write_bytes(packed((b">a\n" + b"ACGT" * 25_000 + b"\n") * 300))
-    assert (tmp_path / "in.fa").stat().st_size < fasta._BLOCK  # all of it is read at once
+    assert (tmp_path / "in.fa").stat().st_size < text.BLOCK  # all of it is read at once
     tracemalloc.start()
     assert sum(1 for _ in read_frames(tmp_path / "in.fa")) == 300
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20 * fasta._BLOCK
+    assert peak < 20 * text.BLOCK
 
 
 def test_frames_that_are_damaged_are_named(tmp_path: Path) -> None:

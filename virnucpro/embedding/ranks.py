@@ -3,9 +3,7 @@
 import logging
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from typing import Any, Self
 
 from virnucpro.errors import EXIT_CODES, FAILURES, InputError, MachineError, OutOfMemory, RankFailed, explain
 from virnucpro.logs import log_to
-from virnucpro.threads import limit
+from virnucpro.threads import end_with_parent, limit
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0  # seconds between two looks at the ranks
@@ -189,12 +187,11 @@ def _only_gpu(gpu: str | None) -> Iterator[None]:
 
 def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> None:
     """Where a rank begins: everything it prints goes to its log; it does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent too, which ends its ranks
     with rank.log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     log_to(logging.StreamHandler(sys.stderr))
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    end_with_parent()
     limit(rank.threads)
     try:
         work(rank, *arguments)
@@ -205,13 +202,6 @@ def _enter(work: Callable[..., None], rank: Rank, arguments: Sequence[Any]) -> N
         rank.to_parent.send(words)  # the log may lie on the disk that is full
         log.error("%s", words)
         sys.exit(code)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _end(processes: Sequence[BaseProcess], patience: float = 5.0) -> None:

@@ -29,7 +29,7 @@ from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gp
 from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.sequences.extract import extract_frames
-from virnucpro.sequences.fasta import check_file
+from virnucpro.sequences.text import check_file
 from virnucpro.threads import allotted, limit
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,8 @@ class _Work:
         sample, length = self.sample, self.options.expected_length
         files = self.journal.whole("frames")
         if files is None:
-            extract_frames(self.input_file, self.inner, sample, length, self.options.split_size, self.tables)
+            size, threads = self.options.split_size, self.config.threads
+            extract_frames(self.input_file, self.inner, sample, length, size, self.tables, threads)
             whole = (f"{sample}_chunked{length}.fa", f"{sample}_identified_*", "*/output_*.fa")
             files = [path for pattern in whole for path in self.inner.glob(pattern)]
             self.journal.enter("frames", [*files, *self.tables.iterdir()])

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -29,14 +30,15 @@ class DigestLog:
         with naming(Path(tempfile.gettempdir())):
             self._file.close()
 
-    def add(self, data: bytes) -> None:
-        """Note one item. Raises `OSError` that names the folder for temporary files, where it is full."""
+    def add(self, items: Iterable[bytes]) -> None:
+        """Note some items. Raises `OSError` that names the folder for temporary files, where it is full."""
+        sums = [hashlib.blake2b(data, digest_size=8).digest() for data in items]
         try:
-            self._file.write(hashlib.blake2b(data, digest_size=8).digest())
+            self._file.write(b"".join(sums))
         except OSError as error:
             error.filename = tempfile.gettempdir()
             raise
-        self.count += 1
+        self.count += len(sums)
 
     def repeated(self) -> frozenset[int]:
         """Digests that were added more than once."""

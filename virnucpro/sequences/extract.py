@@ -1,70 +1,28 @@
 """FASTA to windows to open frames, in one streaming pass; writes every file the later steps read."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from virnucpro.defaults import SPLIT_SIZE
+from virnucpro.errors import MachineError
 from virnucpro.files import atomic, naming, remove_empty
-from virnucpro.sequences.fasta import Record, read_fasta, write_record
-from virnucpro.sequences.frames import Frame, open_frames
-from virnucpro.sequences.windows import windows
+from virnucpro.sequences.cut import Lines, LongRecord, Part, jobs, lines_of
+from virnucpro.sequences.cut import Seal as Seal
+from virnucpro.sequences.fasta import Block, read_blocks
+from virnucpro.threads import end_with_parent
 
 RECORD_COLUMNS = ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
 SEAL_COLUMN = "seal"  # the last one of `<sample>_records.tsv`
 LAYOUT_COLUMNS = ("record", "sequence_id", "window", "start", "end", "frames")
+_ALONE = 16  # blocks or parts that one process cuts before others are started
 STATUSES = ("called", "no_open_frame", "too_short", "ambiguous")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Window `number` (from 1) of a record: 0-based half-open span, bases, open frames."""
-
-    number: int
-    start: int
-    end: int
-    bases: str
-    frames: list[Frame]
-
-
-def record_windows(record: Record, size: int) -> list[Window]:
-    """Cut one record and translate each window."""
-    dna = record.dna
-    return [
-        Window(k, start, end, dna[start:end], open_frames(dna[start:end]))
-        for k, (start, end) in enumerate(windows(len(dna), size), 1)
-    ]
-
-
-def status(record: Record, cut: list[Window]) -> str:
-    """What becomes of a record: one of `STATUSES`."""
-    if any(window.frames for window in cut):
-        return "called"
-    if len(record.sequence) < 3:
-        return "too_short"
-    return "no_open_frame" if any(_has_codon(window.bases.upper()) for window in cut) else "ambiguous"
-
-
-class Seal:
-    """Stands for a record's header and letters, the lines of its windows in the layout, and its row among the
-    records: who reads them later knows that nothing has changed since."""
-
-    def __init__(self, record: Record) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
-        self.add(record.header)
-        self.add(record.sequence)
-
-    def add(self, line: str) -> None:
-        """One more window."""
-        self._digest.update(line.encode(errors="surrogateescape") + b"\n")
-
-    def close(self, row: Iterable[str]) -> str:
-        """32 hexadecimal digits for all that, and the record's row."""
-        self.add("\t".join(row))
-        return self._digest.hexdigest()
 
 
 def extract_frames(
@@ -74,13 +32,15 @@ def extract_frames(
     window_length: int,
     split_size: int = SPLIT_SIZE,
     tables: Path | None = None,
+    threads: int = 1,
 ) -> None:
     """Write one sample's windows, frames and split files into the folder `output`, two tables into `tables`.
 
     `nucleotide/output_N.fa` and `protein/output_N.fa` hold the same ids in the same order, `split_size`
     a file; `output_1.fa` is always there, empty when no frame is open. The tables `<sample>_records.tsv`
     and `<sample>_layout.tsv` (in `output` where no folder is given) list every record and every window.
-    Raises `InputError` for bad input; no file stays behind then.
+    `threads`: of the CPU; with several, other processes cut large inputs. Raises `InputError` for bad input;
+    no file stays behind then.
     """
     tables = tables or output
     with ExitStack() as stack:
@@ -97,40 +57,45 @@ def extract_frames(
         print(*RECORD_COLUMNS, SEAL_COLUMN, sep="\t", file=records)
         print(*LAYOUT_COLUMNS, sep="\t", file=layout)
 
-        for record in read_fasta(fasta):
-            cut = record_windows(record, window_length)
-            seal = Seal(record)
-            for window in cut:
-                chunk_id = f"{record.id}_chunk_{window.number}"
-                write_record(chunked, chunk_id, window.bases)
-                for frame in window.frames:
-                    nucleotide, protein = split.next()
-                    for out in (all_nucleotide, nucleotide):
-                        write_record(out, chunk_id + frame.name, frame.nucleotide, width=None)
-                    for out in (all_protein, protein):
-                        write_record(out, chunk_id + frame.name, frame.protein, width=None)
-                names = ",".join(frame.name for frame in window.frames)
-                place = (record.number, record.id, window.number, window.start + 1, window.end, names)
-                line = "\t".join(map(str, place))
-                seal.add(line)
-                layout.write(f"{line}\n")
-            with_frame = sum(bool(window.frames) for window in cut)
-            facts = (
-                record.number,
-                record.id,
-                len(record.sequence),
-                status(record, cut),
-                len(cut),
-                with_frame,
-            )
-            row = [*map(str, facts)]
-            print(*row, seal.close(row), sep="\t", file=records)
+        for long, lines in _in_order(jobs(read_blocks(fasta), window_length), window_length, threads):
+            chunked.write(lines.chunked)
+            all_nucleotide.write(lines.nucleotide)
+            all_protein.write(lines.protein)
+            split.write(lines)
+            layout.write(lines.layout)
+            records.write(long.add(lines) if long else lines.records)
         split.close()
 
 
-def _has_codon(window: str) -> bool:
-    """Whether three unambiguous bases stand in a row; then one frame at least has a codon to read."""
-    return any(set(window[i : i + 3]) <= set("ACGT") for i in range(len(window) - 2))
+def _in_order(
+    work: Iterator[tuple[LongRecord | None, Block | Part]], size: int, threads: int
+) -> Iterator[tuple[LongRecord | None, Lines]]:
+    """The lines of each, in order; those of the first few are made here, where processes would not pay."""
+    for long, job in islice(work, _ALONE) if threads > 1 else work:
+        yield long, lines_of(job, size)
+    if (following := next(work, None)) is None:
+        return
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[tuple[LongRecord | None, Future[Lines]]] = deque()
+    with ProcessPoolExecutor(threads, context, initializer=end_with_parent) as pool:
+        try:
+            for long, job in chain([following], work):
+                waiting.append((long, pool.submit(lines_of, job, size)))
+                if len(waiting) > 2 * threads:
+                    long, lines = waiting.popleft()
+                    yield long, lines.result()
+            for long, lines in waiting:
+                yield long, lines.result()
+        except BrokenProcessPool:
+            raise MachineError(
+                "a process that cuts sequences was killed, perhaps for its memory; try again with --threads 1"
+            ) from None
+
+
+def _split(text: str, lines: int) -> tuple[str, str]:
+    """The first lines of a text, and what follows them."""
+    *head, rest = text.split("\n", lines)
+    return "\n".join([*head, ""]), rest
 
 
 @contextmanager
@@ -153,13 +118,19 @@ class _SplitFiles:
         self._pair = stack.enter_context(ExitStack())
         self._files = self._open()
 
-    def next(self) -> tuple[IO[str], IO[str]]:
-        """The files the next record belongs to, nucleotide and protein."""
-        if self._written and self._written % self._size == 0:
-            self.close()
-            self._files = self._open()
-        self._written += 1
-        return self._files
+    def write(self, lines: Lines) -> None:
+        """The next frames, into the files that they belong to."""
+        texts, left = [lines.nucleotide, lines.protein], lines.frames
+        while left:
+            if self._written and self._written % self._size == 0:
+                self.close()
+                self._files = self._open()
+            now = min(left, self._size - self._written % self._size)
+            for place, file in enumerate(self._files):
+                text, texts[place] = _split(texts[place], 2 * now) if now < left else (texts[place], "")
+                file.write(text)
+            self._written += now
+            left -= now
 
     def close(self) -> None:
         """Write out the last pair; before its files get their names."""

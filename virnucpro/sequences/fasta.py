@@ -1,25 +1,21 @@
-"""FASTA in: streaming, plain or gzip, checked record by record."""
+"""FASTA in: streaming, many records at a time, checked record by record."""
 
-import logging
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from virnucpro.errors import InputError
-from virnucpro.files import naming
 from virnucpro.sequences.digests import DigestLog, digest
+from virnucpro.sequences.text import GZIP, text_blocks
 
-log = logging.getLogger(__name__)
-_BLOCK = 1 << 16  # bytes read at a time
 _BLANKS = b" \t\n\r\v\f"
 _NUCLEOTIDES = b"ACGTURYKMSWBDHVNacgturykmswbdhvn"
+_ANY = bytes(letter for letter in range(128) if letter != ord(">"))
 _GAPS, _PROTEIN = frozenset(b"-."), frozenset(b"EFILPQZXJO*-.")  # beside the nucleotides' letters
-_GZIP = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RNA_TO_DNA = str.maketrans("Uu", "Tt")
+_LONGEST_HEADER = 1 << 20
 LINE_WIDTH = 60
 
 
@@ -38,16 +34,49 @@ class Record:
         return self.sequence.translate(_RNA_TO_DNA)
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Records in a row, the first of which is number `first`: their headers, the headers' first words, and
+    their sequences as written."""
+
+    first: int
+    headers: list[str]
+    ids: list[str]
+    sequences: list[bytes]
+
+    def between(self, start: int, end: int) -> "Block":
+        """Some of them."""
+        here = slice(start, end)
+        return Block(self.first + start, self.headers[here], self.ids[here], self.sequences[here])
+
+    def records(self) -> Iterator[Record]:
+        """One after the other; a sequence that has been taken is gone from here."""
+        for place, (header, id) in enumerate(zip(self.headers, self.ids, strict=True)):
+            sequence, self.sequences[place] = self.sequences[place].decode(), b""
+            yield Record(self.first + place, id, header, sequence)
+            del sequence
+
+
 def read_fasta(path: Path) -> Iterator[Record]:
     """Stream the records of a nucleotide FASTA file, each id once.
+
+    Raises `InputError` where `read_blocks` does.
+    """
+    for block in read_blocks(path):
+        yield from block.records()
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """Stream the records of a nucleotide FASTA file, each id once, many at a time.
 
     Raises `InputError` where `read_records` does, and for two records of one id (found once the last record
     is read).
     """
     with DigestLog() as seen:
-        for record in read_records(path):
-            seen.add(record.id.encode())
-            yield record
+        for block in _blocks_of(path, nucleotides=True):
+            seen.add(id.encode() for id in block.ids)
+            yield block
+            del block
         if suspects := seen.repeated():
             _refuse_repeats(path, suspects)
 
@@ -58,31 +87,22 @@ def read_records(path: Path) -> Iterator[Record]:
     Lower case, RNA, IUPAC letters, blank lines, line ends of any kind, and files without a record pass.
     Raises `InputError`, naming file, record and line, for anything else: a missing or unreadable file, a
     pipe, a cut gzip, FASTQ, protein, an alignment, binary data, a record without name or sequence. Memory: a
-    record twice.
+    record twice, or a few blocks of text.
     """
-    for number, line, header, sequence in _raw_records(path):
-        id, where = _check_header(path, number, line, header)
-        if not sequence:
-            raise InputError(f"{where} has no sequence; remove it or fill it in")
-        if wrong := sequence.translate(None, _NUCLEOTIDES):
-            raise InputError(
-                f"{where} holds {chr(wrong[0])!r}, which is no IUPAC nucleotide letter; {_what_else(wrong)}"
-            )
-        record = Record(number, id, header.decode(), sequence.decode())
-        del sequence
-        yield record
+    for block in _blocks_of(path, nucleotides=True):
+        yield from block.records()
 
 
 def _refuse_repeats(path: Path, suspects: frozenset[int]) -> None:
     """Read the ids again, keep those whose digest came twice, and raise for the first real repeat."""
     first: dict[str, int] = {}
-    for number, line, header, _ in _raw_records(path):
-        id, _ = _check_header(path, number, line, header)
-        if digest(id.encode()) in suspects and (before := first.setdefault(id, number)) != number:
-            raise InputError(
-                f"{path}: records {before} and {number} have one id, {id!r} (the first word of the header); "
-                "rename one of them"
-            )
+    for block in _blocks_of(path, nucleotides=True):
+        for number, id in enumerate(block.ids, block.first):
+            if digest(id.encode()) in suspects and (before := first.setdefault(id, number)) != number:
+                raise InputError(
+                    f"{path}: records {before} and {number} have one id, {id!r} (the first word of the "
+                    "header); rename one of them"
+                )
 
 
 def write_record(out: IO[str], id: str, sequence: str, width: int | None = LINE_WIDTH) -> None:
@@ -96,130 +116,130 @@ def write_record(out: IO[str], id: str, sequence: str, width: int | None = LINE_
 
 def read_frames(path: Path) -> Iterator[tuple[str, str]]:
     """Stream (id, letters) of a FASTA that this project wrote; which letters is not checked."""
-    for number, line, header, sequence in _raw_records(path):
-        id, where = _check_header(path, number, line, header)
-        if not sequence.isascii():
-            raise InputError(f"{where} is damaged: it holds more than letters; extract the frames again")
-        yield id, sequence.decode()
+    for block in _blocks_of(path, nucleotides=False):
+        yield from ((record.id, record.sequence) for record in block.records())
 
 
-def _raw_records(path: Path) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """(record number, header's line number, header, sequence) with line ends and blanks taken away."""
-    number = header_line = 0
-    header: list[bytes] = []
-    parts: list[bytes] = []
-    lines = 0  # ended so far
-    in_header, fresh = False, True  # whether the next byte goes on with a header, or starts a line
-    for block in _text(path):
-        if in_header:
-            name, end, block = block.partition(b"\n")
-            header.append(name)
-            lines += len(end)
-            if not end:
-                continue
-            in_header, fresh = False, True
-        if fresh:  # the end of the line before once more, so that each header has one before it
-            lines, block = lines - 1, b"\n" + block
-        fresh = block.endswith(b"\n")
-        for place, text in enumerate(block.split(b"\n>")):
-            if place:  # a header, and what follows it
-                if number:
-                    yield number, header_line, b"".join(header).strip(), _taken(parts)
-                name, end, text = text.partition(b"\n")
-                number, header, in_header = number + 1, [name], not end
-                header_line = lines + 2
-                lines += 1 + len(end)
-            elif not number and (found := text.strip()):
-                line = lines + text[: text.index(found)].count(b"\n") + 1
-                reason = _what_instead_of_fasta(found.splitlines()[0].strip())
-                raise InputError(f"{path}: line {line}: {reason}")
-            if b">" in text:
-                _, where = _check_header(path, number, header_line, b"".join(header))
-                line = lines + text[: text.index(b">")].count(b"\n") + 1
+class _Open:
+    """A record that may go on: its number, where its header stands, the header, the sequence so far. Number 0
+    is what comes before the first record."""
+
+    def __init__(self, number: int, line: int, header: bytes, sequence: bytes) -> None:
+        self.number, self.line, self.header = number, line, header
+        self.parts = [sequence]
+
+    def close(self) -> bytes:
+        """The sequence, and no longer here: of a long record, no more than two copies at a time."""
+        whole = b"".join(self.parts)
+        self.parts.clear()
+        return whole
+
+
+def _blocks_of(path: Path, nucleotides: bool) -> Iterator[Block]:
+    """The records of a FASTA file, line ends and blanks taken away; those that end in one block of text are a
+    block. Unless they are `nucleotides`, ASCII of any kind passes, and a record without a sequence."""
+    opened = _Open(0, 0, b"", b"")
+    held, line = b"\n", 0  # where the next text begins; each header has a line's end before it
+    for more in chain(text_blocks(path), (None,)):
+        last = more is None
+        text = held + (more or b"")
+        end = len(text) if last else _whole_headers(text)
+        text, held = text[:end], text[end:]
+        if len(held) > _LONGEST_HEADER:
+            line += text.count(b"\n") + 1
+            raise InputError(
+                f"{path}: line {line}: a header of over {_LONGEST_HEADER:,} bytes; is this FASTA?"
+            )
+        body, *pieces = text.split(b"\n>")  # of the record that is open, and those that follow
+        if not opened.number and (found := body.strip()):
+            line += body[: body.index(found)].count(b"\n")
+            raise InputError(f"{path}: line {line}: {_what_instead_of_fasta(found.splitlines()[0].strip())}")
+        parts = [piece.partition(b"\n") for piece in pieces]
+        headers = [opened.header, *(header.strip() for header, _, _ in parts)]
+        opened.parts.append(body.translate(None, _BLANKS))
+        done = len(headers) - (not last)  # all but the one that is open now
+        first = opened.close() if done else b""
+        sequences = [first, *(sequence.translate(None, _BLANKS) for _, _, sequence in parts)]
+        block = _block(opened.number, headers[:done], sequences[:done])
+        if block is None or b">" in body or not _good(sequences, nucleotides):
+            bodies = [body, *(end + rest for _, end, rest in parts)]
+            _examine(path, opened, line, headers, bodies, sequences[:done], nucleotides)
+        line += text.count(b"\n")
+        if pieces:
+            number = opened.number + len(pieces)
+            opened = _Open(number, line - pieces[-1].count(b"\n"), headers[-1], sequences[-1])
+        del body, pieces, parts, first, sequences, text, more
+        if block and block.ids:
+            yield block
+        del block
+
+
+def _whole_headers(text: bytes) -> int:
+    """How much of a text to take now: not a header without its end, nor the end before a header to come."""
+    end = len(text) - text.endswith(b"\n")
+    start = text.rfind(b"\n>", 0, end)
+    return start if start >= 0 and text.find(b"\n", start + 1, end) < 0 else end
+
+
+def _block(first: int, headers: list[bytes], sequences: list[bytes]) -> Block | None:
+    """Records with these headers, or None where one has no name, or is no UTF-8."""
+    if not first:  # what came before the first record
+        first, headers, sequences = 1, headers[1:], sequences[1:]
+    ids = [header.split(None, 1)[:1] for header in headers]  # at ASCII blanks, as other programs do
+    if not all(ids):
+        return None
+    try:
+        texts = b"\n".join([*headers, *(id for [id] in ids)]).decode().split("\n")
+    except UnicodeDecodeError:
+        return None
+    return Block(first, texts[: len(headers)], texts[len(headers) :] if headers else [], sequences)
+
+
+def _good(sequences: list[bytes], nucleotides: bool) -> bool:
+    """Whether these are nucleotides, or at least ASCII, all of them."""
+    letters = _NUCLEOTIDES if nucleotides else _ANY
+    first, *others = sequences  # a long one is not copied
+    wrong = first.translate(None, letters) or b"".join(others).translate(None, letters)
+    return not wrong and (not nucleotides or (all(others[:-1]) and bool(first)))
+
+
+def _examine(
+    path: Path,
+    opened: _Open,
+    line: int,
+    headers: list[bytes],
+    bodies: list[bytes],
+    done: list[bytes],
+    nucleotides: bool,
+) -> None:
+    """Raise `InputError` for the first record that is wrong. Of each, its header and the lines that came now,
+    the first of which go on at `line`; and of those that are `done`, the sequence."""
+    number, header_line = opened.number, opened.line
+    for place, (header, body) in enumerate(zip(headers, bodies, strict=True)):
+        if number:
+            _, where = _check_header(path, number, header_line, header)
+            if b">" in body:
+                line += body[: body.index(b">")].count(b"\n")
                 raise InputError(
                     f"{where} has a header inside line {line}: probably two files were joined without a "
                     "newline between them; put one there, or join them again (for example with awk 1)"
                 )
-            parts.append(text.translate(None, _BLANKS))
-            lines += text.count(b"\n")
-    if number:
-        yield number, header_line, b"".join(header).strip(), _taken(parts)
+            if place < len(done):
+                _check_sequence(where, done[place], nucleotides)
+        line += body.count(b"\n") + 1  # where the next header stands
+        number, header_line = number + 1, line
 
 
-def _taken(parts: list[bytes]) -> bytes:
-    """The parts as one, and gone from the list: of a long record, no more than two copies at a time."""
-    whole = b"".join(parts)
-    parts.clear()
-    return whole
-
-
-def check_file(path: Path) -> None:
-    """Raise `InputError` where there is no regular file, with words for what is there instead."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a FASTA file is needed")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if not path.is_file():
+def _check_sequence(where: str, sequence: bytes, nucleotides: bool) -> None:
+    if not nucleotides:
+        if not sequence.isascii():
+            raise InputError(f"{where} is damaged: it holds more than letters; extract the frames again")
+    elif not sequence:
+        raise InputError(f"{where} has no sequence; remove it or fill it in")
+    elif wrong := sequence.translate(None, _NUCLEOTIDES):
         raise InputError(
-            f"{path}: is a pipe or a device; a regular file is needed, as it is read more than once: write "
-            "it to one first"
+            f"{where} holds {chr(wrong[0])!r}, which is no IUPAC nucleotide letter; {_what_else(wrong)}"
         )
-
-
-def _text(path: Path) -> Iterator[bytes]:
-    """The file in blocks: unpacked, every line end LF, no byte order mark."""
-    held, first = b"", True
-    for block in _blocks(path):
-        block, held = held + block, b""
-        if first and len(block) < len(_BYTE_ORDER_MARK):
-            held = block
-            continue
-        if first:
-            block, first = block.removeprefix(_BYTE_ORDER_MARK), False
-        if b"\r" in block:
-            if block.endswith(b"\r"):  # its LF may come with the next block
-                block, held = block[:-1], b"\r"
-            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        yield block
-    yield held.replace(b"\r", b"\n")
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    try:
-        check_file(path)
-        with naming(path), path.open("rb") as file:
-            packed = file.read(2) == _GZIP
-            file.seek(0)
-            yield from _unpacked(path, file) if packed else iter(lambda: file.read(_BLOCK), b"")
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    except (EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path}: the gzip file is cut off or damaged ({error}); copy it here again"
-        ) from None
-
-
-def _unpacked(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """What the members of a gzip file hold, in blocks of `_BLOCK` bytes at most; zeros behind a member, and
-    what is no member behind the last one, are passed over."""
-    packed = file.read(_BLOCK)
-    while _GZIP.startswith(packed[:2]) and packed:
-        member = zlib.decompressobj(wbits=31)  # gzip, its sum compared
-        while not member.eof:
-            yield member.decompress(packed, _BLOCK)
-            packed = member.unconsumed_tail
-            if not packed and not member.eof and not (packed := file.read(_BLOCK)):
-                raise EOFError("it ends too early")
-        packed = member.unused_data.lstrip(b"\0")
-        while len(packed) < 2 and (more := file.read(_BLOCK)):
-            packed = (packed + more).lstrip(b"\0")
-    if packed:
-        _warn_of_bytes_behind(path)
-
-
-@cache  # a file is read more than once
-def _warn_of_bytes_behind(path: Path) -> None:
-    log.warning("%s: what stands behind the end of its gzip data is no gzip, and is ignored", path)
 
 
 def _check_header(path: Path, number: int, line: int, header: bytes) -> tuple[str, str]:
@@ -253,7 +273,7 @@ def _what_else(wrong: bytes) -> str:
 
 
 def _what_instead_of_fasta(text: bytes) -> str:
-    if text.startswith(_GZIP):
+    if text.startswith(GZIP):
         return "this is gzip once more: the file was packed twice; unpack it once (with gunzip)"
     if text.startswith(b"@"):
         return "this is FASTQ; convert it to FASTA first (for example with seqtk seq -a)"

@@ -13,7 +13,7 @@ from Bio import BiopythonWarning, SeqIO
 from Bio.Seq import UndefinedSequenceError
 
 from virnucpro.errors import InputError
-from virnucpro.sequences.fasta import check_file
+from virnucpro.sequences.text import check_file
 
 _NO_NUCLEOTIDE = re.compile("[^ACGTURYKMSWBDHVN]")
 

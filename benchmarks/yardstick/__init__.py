@@ -1,0 +1,1 @@
+"""Record by record, window by window, letter by letter: what faster code is compared with."""
