@@ -65,8 +65,8 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     header = ["tool", "length", "counted", "records", "viral", *_NAMES.values(), "ECE"]
     rows = [
         [one.tool, row.length, row.counted, f"{row.records:,}", f"{row.viral:,}"]
-        + [_text(row.estimates[name], 3) for name in _NAMES]
-        + [_text(Estimate(one.calibration_error[row.length]), 3)]
+        + [interval(row.estimates[name], 3) for name in _NAMES]
+        + [interval(Estimate(one.calibration_error[row.length]), 3)]
         for row_of_all in zip(*(one.overall for one in evaluations), strict=True)
         for one, row in zip(evaluations, row_of_all, strict=True)
     ]
@@ -100,7 +100,7 @@ def _by_class(
         row = of_all[0]
         cells = [f"{row.kind}{' (viral)' * row.viral}", row.length, f"{row.records:,}", f"{row.groups:,}"]
         for of_one in of_all:
-            cells += [_percent(of_one.called), *([_text(of_one.auroc, 2)] if auroc else [])]
+            cells += [percent(of_one.called), *([interval(of_one.auroc, 2)] if auroc else [])]
         rows.append(cells)
     return table(header, rows)
 
@@ -113,7 +113,8 @@ def _numbers(estimate: Estimate) -> list[float]:
     return [estimate.value, estimate.low, estimate.high]
 
 
-def _text(estimate: Estimate, digits: int) -> str:
+def interval(estimate: Estimate, digits: int) -> str:
+    """The value and its interval, a dash where it is not defined."""
     if math.isnan(estimate.value):
         return "–"
     if math.isnan(estimate.low):
@@ -121,7 +122,8 @@ def _text(estimate: Estimate, digits: int) -> str:
     return f"{estimate.value:.{digits}f} ({estimate.low:.2f}–{estimate.high:.2f})"
 
 
-def _percent(estimate: Estimate) -> str:
+def percent(estimate: Estimate) -> str:
+    """The same for a share."""
     if math.isnan(estimate.value):
         return "–"
     if math.isnan(estimate.low):
