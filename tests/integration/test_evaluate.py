@@ -11,8 +11,6 @@ from click.testing import CliRunner
 from virnucpro.cli.main import cli
 from virnucpro.errors import InputError
 
-pytest.importorskip("sklearn")
-
 LABELS = "id\tlabel\tclass\tgroup\tlength\n"
 CONTIGS = "record\tsequence_id\tlength\tstatus\twindows\twindows_with_frame\tvirus_score\tcall\n"
 
@@ -59,7 +57,6 @@ def contigs(tmp_path: Path) -> Path:
 
 
 def test_tables_figures_and_page(labels: Path, contigs: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     output = evaluate(contigs, labels, "-o", tmp_path / "out", "--resamples", "40")
     assert (tmp_path / "out" / "evaluation.md").read_text() in output
     overall = {

@@ -18,7 +18,6 @@ from virnucpro.training.accuracy import (
     weighted_measures,
 )
 
-pytest.importorskip("sklearn")
 EDGES = (300, 500, 1000)
 
 
