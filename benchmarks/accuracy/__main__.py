@@ -5,21 +5,23 @@
 FRAGMENTS is a FASTA of `virnucpro dataset build` (label=, class=, group= in the headers). The peers come from
 PyPI into environments of their own (10 GB in `--environments`, made once); nothing of them is part of this
 project. Each tool runs once for each bin of length, on one CPU thread. One that fails on a bin has no answer
-there, and the table says how it failed. Needs the extra `train`. FOLDER gets all tables and figures of
-`virnucpro evaluate`.
+there, and the table says how it failed. Run again, it takes peers' answers to the same fragments from FOLDER.
+Needs the extra `train`. FOLDER gets all tables and figures of `virnucpro evaluate` as well.
 
 Read it with care: the peers were trained on public genomes, which surely include many of those tested here;
 virnucpro's models were not. Each peer is run on what it was not made for too: see `made for` in the table.
 """
 
 import argparse
+import random
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy.environments import CACHE, Ended, prepare, run
+from benchmarks.accuracy.environments import CACHE, Ended, prepare, run, run_once
 from benchmarks.accuracy.peers import PEERS, Calls
 from virnucpro.errors import InputError
 from virnucpro.sequences.fasta import read_records, write_record
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         metrics()
-        labels = read_labels(options.fragments)
+        labels = _some(read_labels(options.fragments), options.per_class, options.seed)
         parts = _parts(options.fragments, labels, options.output)
         calls: dict[str, Calls] = {}
         runs: dict[str, Runs] = {}
@@ -70,12 +72,27 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--models", nargs="*", default=["mini"], help="model sets of ours")
     parser.add_argument("--tools", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--per-class", type=int, help="fragments of each class and length  [default: all]")
     parser.add_argument("--environments", type=Path, default=CACHE)
     parser.add_argument("--limit", type=float, default=3600, help="seconds that a run may take")
     parser.add_argument("--mix", choices=("given", "even"), default="even")
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(arguments)
+
+
+def _some(labels: Mapping[str, Label], per_class: int | None, seed: int) -> dict[str, Label]:
+    """At most so many of each class and length, drawn at random; all of them without a number."""
+    names = list(labels)
+    random.Random(seed).shuffle(names)
+    taken: Counter[tuple[str, int | None]] = Counter()
+    chosen = set()
+    for id in names:
+        kind = labels[id].kind, labels[id].length
+        taken[kind] += 1
+        if per_class is None or taken[kind] <= per_class:
+            chosen.add(id)
+    return {id: label for id, label in labels.items() if id in chosen}
 
 
 def _parts(
@@ -128,7 +145,8 @@ def _peer(name: str, parts: Mapping, options: argparse.Namespace) -> tuple[Calls
             continue
         out = folder / fasta.stem
         words = peer.command(fasta.absolute(), out.absolute(), shortest)
-        runs[length] = run([str(programs / words[0]), *words[1:]], out.with_suffix(".log"), options.limit)
+        command = [str(programs / words[0]), *words[1:]]
+        runs[length] = run_once(command, [*peer.requirements, fasta.read_text()], out, options.limit)
         if not runs[length].words:
             calls |= {own[id]: call for id, call in peer.read(out).items()}
     return calls, runs
