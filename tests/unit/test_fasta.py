@@ -46,8 +46,7 @@ def test_byte_order_mark_and_missing_last_newline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"@read\nACGT\n+\nIIII\n", "line 1: this is FASTQ"),
-        (b"ACGT\n", "line 1: a FASTA file starts with '>'"),
+        (b"ACGT\n", "line 1: FASTA starts with '>' and FASTQ with '@'"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "line 1: this is binary data"),
         (b">a\nAC\n>\nGT\n", "record 2 (line 3) has no name"),
         (b">a\nAC\n>b\n>c\nA\n", "record 2 (line 3), 'b', has no sequence"),
@@ -57,7 +56,7 @@ def test_byte_order_mark_and_missing_last_newline(tmp_path: Path) -> None:
         (b">a\nAC-GT\n", "holds '-'"),
         (b">a\nAC-GT\n>b\nACCG.\n", "this is an alignment; take its gaps out"),
         (b">a\nACGTXXXX\n", "where it stands for masked bases, write N"),
-        (b">a\nACGT\n@r\nACGT\n+\nIIII\n", "this is FASTQ"),
+        (b">a\nACGT\n@r\nACGT\n+\nIIII\n", "this is FASTQ in a FASTA file; put the two into files"),
         (b">a\nAC\0GT\n", "this is binary data"),
         (b">a\nAC\xe4GT\n", "this is binary data"),
         (b">a\nAC1GT\n", "holds '1', which is no IUPAC nucleotide letter; nucleotide sequences, and nothing"),
@@ -70,15 +69,18 @@ def test_byte_order_mark_and_missing_last_newline(tmp_path: Path) -> None:
             packed(packed(b">a\nAC\n")),
             "line 1: this is gzip once more: the file was packed twice",
         ),
-        (packed(b">a\nAC\n") + b"\x1f", "cut off or damaged"),
-        (packed(b">a\nAC\n") + packed(b">b\nAC\n")[:5], "cut off or damaged"),
-        (packed(b">a\nAC\n") + b"\0\0\x1f\x8b and more", "cut off or damaged"),
-        (packed(b">a\nAC\n")[:-8] + b"\0" * 8, "cut off or damaged"),
+        (packed(b">a\nAC\n") + b"\x1f", "the gzip file is cut off: it ends in the middle"),
+        (packed(b">a\nAC\n") + packed(b">b\nAC\n")[:5], "the gzip file is cut off"),
+        (packed(b">a\nAC\n") + b"\0\0\x1f\x8b and more", "the gzip file is damaged"),
+        (packed(b">a\nAC\n")[:-8] + b"\0" * 8, "the gzip file is damaged"),
         (b">a\nAC\n>\xff\xfe\nGT\n", "record 2 (line 3): the header is not UTF-8"),
-        (b">a\nAC\n>b\nAC\n>a\nGT\n", "records 1 and 3 have one id, 'a'"),
+        (
+            b">a\nAC\n>b\nAC\n>a\nGT\n",
+            "records 1 and 3 have one id, 'a' (the first word of the header); rename one of them, or have",
+        ),
         (b">a one\nAC\n>a two\nGT\n", "records 1 and 2 have one id, 'a'"),
-        (packed(b">a\n" + b"ACGT" * 999)[:-9], "cut off or damaged"),
-        (b"\x1f\x8b\x08\x00damaged, not gzip at all", "cut off or damaged"),
+        (packed(b">a\n" + b"ACGT" * 999)[:-9], "the gzip file is cut off"),
+        (b"\x1f\x8b\x08\x00damaged, not gzip at all", "the gzip file is damaged"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -136,7 +138,7 @@ def test_line_ends_of_any_kind_and_blocks_of_any_size_change_nothing(
         try:
             return list(read_records(path))
         except InputError as error:
-            return str(error).partition(", this one with")[0]  # up to the end of the block
+            return str(error).partition(", this file with")[0]  # up to the end of the block
 
     # A CR before an empty line that ends with LF would be one line end of two bytes.
     mixed = mark + b"".join(line + end for line, end in content)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from virnucpro.errors import InputError
 from virnucpro.sequences.digests import digest
 from virnucpro.sequences.fasta import read_frames
+from virnucpro.sequences.records import first_word
 
 SPAN = np.dtype([("file", "<i4"), ("bytes", "<i4"), ("start", "<i8"), ("letters", "<i4")])
 _HEADER = 4_096  # bytes before a protein in which its header is looked for, to name it in an error
@@ -78,8 +79,7 @@ class _Scan:
                 if line.startswith(b">"):
                     if len(self.start) > before:
                         self._end(path, before, position - len(line), parts)
-                    name = line[1:].split(None, 1)[:1]
-                    self.ids += hashlib.blake2b(b"".join(name), digest_size=8).digest()
+                    self.ids += hashlib.blake2b(first_word(line[1:].strip()), digest_size=8).digest()
                     self.start.append(position)
                     parts = []
                 elif len(self.start) > before:
@@ -132,8 +132,8 @@ class ProteinReader:
         """The record of a span, for an error message: its file and its header's first word."""
         file, _, start, _ = span.tolist()
         before = os.pread(self._descriptors[file], min(_HEADER, start), max(start - _HEADER, 0))
-        header = before[before.rfind(b">") + 1 :].split(None, 1)[:1]
-        return f"{self._files[file]}: {b''.join(header).decode(errors='replace')!r}"
+        id = first_word(before[before.rfind(b">") + 1 :].strip())
+        return f"{self._files[file]}: {id.decode(errors='replace')!r}"
 
     def __enter__(self) -> Self:
         return self

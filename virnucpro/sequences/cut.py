@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.sequences.fasta import LINE_WIDTH, Block, Record
+from virnucpro.sequences.fasta import LINE_WIDTH
 from virnucpro.sequences.frames import Frames, frames_of_windows
+from virnucpro.sequences.records import Block, Record
 from virnucpro.sequences.windows import Spans, spans
 
 PART = 1 << 19  # letters: a record with more is cut up, so that memory stays flat
@@ -41,6 +42,7 @@ class Part:
 
     record: int
     id: str
+    name: str
     letters: bytes
     windows: Spans
 
@@ -97,31 +99,33 @@ def jobs(blocks: Iterable[Block], size: int) -> Iterator[tuple[LongRecord | None
 
 def _parts(block: Block, place: int, size: int) -> Iterator[tuple[LongRecord, Part]]:
     number, id, letters = block.first + place, block.ids[place], block.sequences[place]
+    name = block.names[place]
     all_windows = spans(np.array([len(letters)]), size)
     count = len(all_windows.start)
     record = LongRecord(Record(number, id, block.headers[place], letters.decode()), count)
     step = max(PART // size, 1)
     for first in range(0, count, step):
         windows = Spans(*(column[first : first + step] for column in all_windows))
-        yield record, Part(number, id, letters[windows.start[0] : windows.end[-1]], windows)
+        yield record, Part(number, id, name, letters[windows.start[0] : windows.end[-1]], windows)
 
 
 def lines_of(job: Block | Part, size: int) -> Lines:
     """The lines of records with windows of `size`, or of a part of one."""
     if isinstance(job, Part):
         before = -int(job.windows.start[0])
-        ids, letters = [job.id], job.letters
+        ids, stems, letters = [job.id], [job.name], job.letters
         windows, first_number = job.windows, job.record
     else:
         lengths = np.array([*map(len, job.sequences)])
         windows = spans(lengths, size)
         before = (np.cumsum(lengths) - lengths)[windows.owner]
-        ids, letters, first_number = job.ids, b"".join(job.sequences), job.first
+        ids, stems = job.ids, job.names
+        letters, first_number = b"".join(job.sequences), job.first
     dna = letters.translate(_RNA_TO_DNA)
     start, end = windows.start + before, windows.end + before
     found = frames_of_windows(dna, start, end)
     owner, number = windows.owner.tolist(), windows.number.tolist()
-    names = [f"{ids[record]}_chunk_{window}" for record, window in zip(owner, number, strict=True)]
+    names = [f"{stems[record]}_chunk_{window}" for record, window in zip(owner, number, strict=True)]
     with_frame = np.zeros(len(names), np.int64)
     with_frame[found.window] = 1
     nucleotide = "".join(

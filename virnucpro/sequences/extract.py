@@ -15,7 +15,8 @@ from virnucpro.errors import MachineError
 from virnucpro.files import atomic, naming, remove_empty
 from virnucpro.sequences.cut import Lines, LongRecord, Part, jobs, lines_of
 from virnucpro.sequences.cut import Seal as Seal
-from virnucpro.sequences.fasta import Block, read_blocks
+from virnucpro.sequences.fasta import Repeats, read_blocks
+from virnucpro.sequences.records import Block
 from virnucpro.threads import end_with_parent
 
 RECORD_COLUMNS = ("record", "sequence_id", "length", "status", "windows", "windows_with_frame")
@@ -33,14 +34,15 @@ def extract_frames(
     split_size: int = SPLIT_SIZE,
     tables: Path | None = None,
     threads: int = 1,
+    duplicate_ids: Repeats = "error",
 ) -> None:
     """Write one sample's windows, frames and split files into the folder `output`, two tables into `tables`.
 
     `nucleotide/output_N.fa` and `protein/output_N.fa` hold the same ids in the same order, `split_size`
     a file; `output_1.fa` is always there, empty when no frame is open. The tables `<sample>_records.tsv`
     and `<sample>_layout.tsv` (in `output` where no folder is given) list every record and every window.
-    `threads`: of the CPU; with several, other processes cut large inputs. Raises `InputError` for bad input;
-    no file stays behind then.
+    `duplicate_ids`: as `read_fasta` has it. `threads`: of the CPU; with several, other processes cut large
+    inputs. Raises `InputError` for bad input; no file stays behind then.
     """
     tables = tables or output
     with ExitStack() as stack:
@@ -57,7 +59,9 @@ def extract_frames(
         print(*RECORD_COLUMNS, SEAL_COLUMN, sep="\t", file=records)
         print(*LAYOUT_COLUMNS, sep="\t", file=layout)
 
-        for long, lines in _in_order(jobs(read_blocks(fasta), window_length), window_length, threads):
+        for long, lines in _in_order(
+            jobs(read_blocks(fasta, duplicate_ids), window_length), window_length, threads
+        ):
             chunked.write(lines.chunked)
             all_nucleotide.write(lines.nucleotide)
             all_protein.write(lines.protein)
