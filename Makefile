@@ -54,9 +54,9 @@ container: ## build the image with podman or docker (engine=docker chooses, CONT
 lock: setup ## write the lock files again (LOCK_FLAGS=--upgrade for newer versions)
 	@compile() { $(venv)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) "$$@"; }; \
-	compile pyproject.toml --extra train --output-file requirements.lock; \
-	compile pyproject.toml --extra train --group dev --constraint requirements.lock --output-file requirements-dev.lock; \
-	compile pyproject.toml --extra train --group dev --group bench --constraint requirements-dev.lock \
+	compile pyproject.toml --extra train --extra bam --output-file requirements.lock; \
+	compile pyproject.toml --extra train --extra bam --group dev --constraint requirements.lock --output-file requirements-dev.lock; \
+	compile pyproject.toml --extra train --extra bam --group dev --group bench --constraint requirements-dev.lock \
 	    --output-file requirements-bench.lock; \
 	compile - --output-file tools/uv.lock <<< uv
 

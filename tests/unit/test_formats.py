@@ -1,4 +1,4 @@
-"""Every format and packing gives the records of plain FASTA; what is odd is read, or refused with its place."""
+"""Every format and packing gives the records of plain FASTA; the odd is read, or refused with its place."""
 
 import bz2
 import gzip

@@ -15,9 +15,8 @@ from virnucpro.models.attention import FLASH_ATTN
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RUNTIME = (
-    PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["train"]
-)  # the image trains
+_EXTRAS = PROJECT["project"]["optional-dependencies"]
+RUNTIME = PROJECT["project"]["dependencies"] + _EXTRAS["train"] + _EXTRAS["bam"]  # the image has them
 LOCKS = ("requirements.lock", "requirements-dev.lock", "tools/uv.lock")
 
 

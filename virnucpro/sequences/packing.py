@@ -21,7 +21,7 @@ else:
 
 log = logging.getLogger(__name__)
 _WRONG = (
-    igzip_lib.IsalError,  # type: ignore[misc] # a class, other than its stub says
+    igzip_lib.IsalError,
     *(lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError),
 )
 
@@ -76,7 +76,7 @@ def unpacked(path: Path, file: IO[bytes], packing: Packing, block: int) -> Itera
         while not member.eof:
             try:
                 data = member.decompress(packed, block)
-            except _WRONG as error:
+            except _WRONG as error:  # type: ignore[misc] # isal's stub takes its class for an object
                 raise InputError(
                     f"{path}: the {packing.name} file is damaged ({error}); copy it here again"
                 ) from None
