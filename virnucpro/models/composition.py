@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
-from virnucpro.sequences.composition import FRAME, FRAMES, WHOLE, features
+from virnucpro.sequences.composition import FRAME, FRAMES, WHOLE, features_of
 from virnucpro.sequences.letters import Letters
 
 Array = npt.NDArray[np.float32]
@@ -77,10 +77,11 @@ class CompositionModel:
         """
         result = np.full(len(sequences), np.nan, dtype=np.float32)
         for start in range(0, len(sequences), BATCH):
-            batch = list(sequences[start : start + BATCH])
-            long_enough = Letters.of(batch).bases() >= MIN_BASES
-            x = features(batch + [""] * (BATCH - len(batch)))
-            result[start : start + len(batch)] = np.where(long_enough, self._batch(x)[: len(batch)], np.nan)
+            batch = sequences[start : start + BATCH]
+            letters = Letters.of([*batch, *[""] * (BATCH - len(batch))])
+            odds = log_odds(self.class_log_probabilities(features_of(letters)), self.classes).mean(axis=0)
+            odds[letters.bases() < MIN_BASES] = np.nan
+            result[start : start + len(batch)] = odds[: len(batch)]
         return result
 
     def class_log_probabilities(self, x: Array) -> Array:
@@ -88,31 +89,36 @@ class CompositionModel:
         t = self.tensors
         nets, hidden = t["frame_bias"].shape
         whole, frame, bias = self._first
-        from_whole = (x[:, :WHOLE] @ whole + bias.ravel()).reshape(len(x), nets, 2, hidden)
+        from_whole = x[:, :WHOLE] @ whole
+        from_whole += bias.ravel()
+        from_whole = from_whole.reshape(len(x), nets, 2, hidden)
         frames = (x[:, WHOLE:].reshape(-1, FRAME) @ frame).reshape(len(x), FRAMES, nets, hidden)
+        frames += from_whole[:, None, :, 0]
+        _relu(frames)
         result = np.empty((nets, len(x), len(self.classes)), dtype=np.float32)
+        joined = np.empty((len(x), 4 * hidden), dtype=np.float32)
         for net in range(nets):
-            first = _relu(frames[:, :, net] + from_whole[:, None, net, 0])
-            weight = np.exp(_log_softmax(first @ t["attention"][net]))
-            second = _relu(first.reshape(-1, hidden) @ t["frame_2"][net] + t["frame_2_bias"][net])
-            second = second.reshape(first.shape)
-            seen = [(weight[:, :, None] * second).sum(axis=1), second.max(axis=1), second.mean(axis=1)]
-            joined = np.concatenate([_relu(from_whole[:, net, 1]), *seen], axis=1)
+            first = frames.reshape(-1, nets * hidden)[:, net * hidden : (net + 1) * hidden]
+            weight = np.exp(_log_softmax((first @ t["attention"][net]).reshape(-1, FRAMES)))
+            second = first @ t["frame_2"][net]
+            second += t["frame_2_bias"][net]
+            second = _relu(second).reshape(-1, FRAMES, hidden)
+            joined[:, :hidden] = _relu(from_whole[:, net, 1])
+            second.max(axis=1, out=joined[:, 2 * hidden : 3 * hidden])
+            second.mean(axis=1, out=joined[:, 3 * hidden :])
+            second *= weight[:, :, None]
+            second.sum(axis=1, out=joined[:, hidden : 2 * hidden])
             last = _relu(joined @ t["joined"][net] + t["joined_bias"][net])
             result[net] = _log_softmax(last @ t["out"][net] + t["out_bias"][net])
         return result
-
-    def _batch(self, x: Array) -> Array:
-        mean: Array = log_odds(self.class_log_probabilities(x), self.classes).mean(axis=0)
-        return mean
 
 
 def log_odds(log_probabilities: Array, classes: Mapping[str, int]) -> Array:
     """Of virus against others, from log-probabilities of classes on the last axis."""
     is_virus = np.array(list(classes.values())) == 1
-    virus = np.logaddexp.reduce(log_probabilities[..., is_virus], axis=-1)
-    others = np.logaddexp.reduce(log_probabilities[..., ~is_virus], axis=-1)
-    odds: Array = virus - others
+    shares = np.exp(np.maximum(log_probabilities, -60))  # which float32 can still hold
+    virus, others = shares[..., is_virus].sum(axis=-1), shares[..., ~is_virus].sum(axis=-1)
+    odds: Array = np.log(virus / others)
     return odds
 
 

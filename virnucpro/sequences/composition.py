@@ -54,10 +54,14 @@ def features(sequences: Sequence[str]) -> Features:
     """
     if not sequences:
         return np.empty((0, WHOLE + FRAMES * FRAME), dtype=np.float32)
-    letters = Letters.of(sequences)
-    result = np.empty((len(sequences), WHOLE + FRAMES * FRAME), dtype=np.float32)
+    return features_of(Letters.of(sequences))
+
+
+def features_of(letters: Letters) -> Features:
+    """The same, of letters that have been read."""
+    result = np.empty((letters.count, WHOLE + FRAMES * FRAME), dtype=np.float32)
     result[:, :WHOLE] = _whole(letters)
-    _frames(letters, result[:, WHOLE:].reshape(len(sequences), FRAMES, FRAME))
+    _frames(letters, result[:, WHOLE:].reshape(letters.count, FRAMES, FRAME))
     return result
 
 

@@ -44,13 +44,13 @@ class Settings:
 
     nets: int = 4
     hidden: int = 128
-    epochs: int = 16  # each takes one piece of every window
+    epochs: int = 12  # each takes one piece of every window
     batch: int = 256
     rate: float = 2e-3
     warm_up: int = 100  # steps
     decay: float = 0.05
-    dropout: float = 0.3
-    input_dropout: float = 0.1
+    dropout: float = 0.4
+    input_dropout: float = 0.4
     smoothing: float = 0.05  # of the classes
     shuffled: float = 0.05  # shuffled windows, as a share of all others
     half: bool = False  # products in bfloat16, where the CPU has them
