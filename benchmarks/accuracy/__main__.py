@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         metrics()
-        labels = _some(read_labels(options.fragments), options.per_class, options.seed)
-        parts = _parts(options.fragments, labels, options.output)
+        labels = some(read_labels(options.fragments), options.per_class, options.seed)
+        parts = parts_of(options.fragments, labels, options.output)
         calls: dict[str, Calls] = {}
         runs: dict[str, Runs] = {}
         for model in options.models:
@@ -81,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _some(labels: Mapping[str, Label], per_class: int | None, seed: int) -> dict[str, Label]:
+def some(labels: Mapping[str, Label], per_class: int | None, seed: int) -> dict[str, Label]:
     """At most so many of each class and length, drawn at random; all of them without a number."""
     names = list(labels)
     random.Random(seed).shuffle(names)
@@ -95,7 +95,7 @@ def _some(labels: Mapping[str, Label], per_class: int | None, seed: int) -> dict
     return {id: label for id, label in labels.items() if id in chosen}
 
 
-def _parts(
+def parts_of(
     fragments: Path, labels: Mapping[str, Label], output: Path
 ) -> dict[str, tuple[Path, dict[str, str], int]]:
     """By length: a FASTA with plain ids, the id that each stands for, and the shortest record."""

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy.environments import run
+from benchmarks.accuracy.__main__ import parts_of, some
+from benchmarks.accuracy.environments import run, run_once
 from benchmarks.accuracy.peers import PEERS
+from virnucpro.sequences.fasta import read_fasta
+from virnucpro.training.labelled import read_labels
 
 DEEPMICROCLASS = {
     "in.fa_pred_one-hot_hybrid.tsv": "Sequence Name\tEukaryote\tEukaryoteVirus\tPlasmid\tProkaryote\t"
@@ -60,3 +63,36 @@ def test_the_shortest_record_sets_jaegers_window(tmp_path: Path) -> None:
     command = PEERS["Jaeger"].command
     assert command(tmp_path, tmp_path, 500)[command(tmp_path, tmp_path, 500).index("--fsize") + 1] == "500"
     assert command(tmp_path, tmp_path, 3000)[command(tmp_path, tmp_path, 3000).index("--fsize") + 1] == "2000"
+
+
+def test_an_answer_is_taken_again_only_for_the_same_question(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    command = [sys.executable, "-c", f"open({str(count)!r}, 'a').write('x')"]
+    for content in ("one", "one", "other"):
+        assert run_once(command, [content], tmp_path / "out", 60).words == ""
+    assert count.read_text() == "xx"
+
+
+def test_fragments_are_dealt_by_class_and_length_under_plain_ids(tmp_path: Path) -> None:
+    fasta = tmp_path / "in.fa"
+    fasta.write_text(
+        "".join(
+            f">{kind}|{number}\tlabel=virus\tclass={kind}\tgroup=G\n{'ACGT' * (bases // 4)}\n"
+            for kind in ("phage", "RNA_virus")
+            for bases in (300, 500)
+            for number in range(bases, bases + 5)
+        )
+    )
+    labels = some(read_labels(fasta), 3, seed=1)
+    assert len(labels) == 12 and labels == some(read_labels(fasta), 3, seed=1)
+    assert some(read_labels(fasta), None, seed=1) == read_labels(fasta)
+    parts = parts_of(fasta, labels, tmp_path)
+    assert [(name, shortest) for name, (_, _, shortest) in parts.items()] == [
+        ("300 to 499", 300),
+        ("500 to 999", 500),
+    ]
+    for path, own, shortest in parts.values():
+        records = list(read_fasta(path))
+        assert {len(record.sequence) for record in records} == {shortest}
+        assert [record.id for record in records] == list(own)
+    assert {id for _, own, _ in parts.values() for id in own.values()} == labels.keys()

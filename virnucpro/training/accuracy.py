@@ -166,6 +166,7 @@ def by_class(answers: Answers, resamples: int, seed: int, edges: Sequence[int]) 
             viral = bool(part.viral[own][0])
             against = part[own | (part.viral != viral)]
             known, told = part[own], part[own & part.scored]
+            whole = _auroc(against, resamples, seed)
             rows.append(
                 OfClass(
                     kind,
@@ -176,8 +177,8 @@ def by_class(answers: Answers, resamples: int, seed: int, edges: Sequence[int]) 
                     len(told),
                     _share(known.called, known, resamples, seed),
                     _share(told.called, told, resamples, seed),
-                    _estimates(against, resamples, seed, "given")["auroc"],
-                    _estimates(against[against.scored], resamples, seed, "given")["auroc"],
+                    whole,
+                    whole if against.scored.all() else _auroc(against[against.scored], resamples, seed),
                 )
             )
     return sorted(rows, key=lambda row: (not row.viral, row.kind))
@@ -219,22 +220,34 @@ def weighted_measures(viral: Bools, called: Bools, score: Floats, weights: Float
         tp, fp = weights @ (viral & called), weights @ (~viral & called)
         fn, tn = weights @ (viral & ~called), weights @ (~viral & ~called)
         root = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        order = np.argsort(-score, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # last of each run of ties
-        ordered = weights[:, order]
-        above = np.cumsum(ordered * viral[order], axis=1)[:, ends]  # viral weight at or above each score
-        false = np.cumsum(ordered * ~viral[order], axis=1)[:, ends]
-        gained = np.diff(above, axis=1, prepend=0)
-        area = (np.diff(false, axis=1, prepend=0) * (above - gained / 2)).sum(axis=1)
+        above, false = _above(viral, score, weights)
         precision = np.where(above + false > 0, above / (above + false), 0)
         return {
             "precision": tp / (tp + fp),
             "recall": tp / (tp + fn),
             "f1": 2 * tp / (2 * tp + fp + fn),
             "mcc": np.where(root > 0, (tp * tn - fp * fn) / root, 0),
-            "auroc": area / (above[:, -1] * false[:, -1]),
-            "auprc": (gained * precision).sum(axis=1) / above[:, -1],
+            "auroc": _area(above, false),
+            "auprc": (np.diff(above, axis=1, prepend=0) * precision).sum(axis=1) / above[:, -1],
         }
+
+
+def _above(viral: Bools, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """(replicates, different scores): the weight of viral records at or above each, and that of others."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # last of each run of ties
+    ordered, is_viral = weights[:, order], viral[order]
+    whole = np.cumsum(ordered, axis=1)[:, ends]
+    above = np.cumsum(ordered * is_viral, axis=1)[:, ends]
+    return above, whole - above
+
+
+def _area(above: Floats, false: Floats) -> Floats:
+    """Under the ROC curve, by trapezoids."""
+    steps = np.diff(false, axis=1, prepend=0)
+    halves = above - np.diff(above, axis=1, prepend=0) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.einsum("ij,ij->i", steps, halves) / (above[:, -1] * false[:, -1]))
 
 
 def mixed(answers: Answers, weights: Floats, mix: Mix) -> Floats:
@@ -309,6 +322,17 @@ def _estimates(answers: Answers, resamples: int, seed: int, mix: Mix) -> dict[st
         for name, values in weighted_measures(*given, mixed(answers, weights, mix)).items():
             drawn[name].append(values)
     return {name: _interval(points[name], np.concatenate(drawn[name])) for name in MEASURES}
+
+
+def _auroc(answers: Answers, resamples: int, seed: int) -> Estimate:
+    value = auroc(answers.viral, answers.ranked)
+    if np.isnan(value):
+        return Estimate(value)
+    drawn = [
+        _area(*_above(answers.viral, answers.ranked, weights))
+        for weights in replicates(answers, resamples, seed)
+    ]
+    return _interval(value, np.concatenate(drawn))
 
 
 def _share(of: Bools, answers: Answers, resamples: int, seed: int) -> Estimate:
