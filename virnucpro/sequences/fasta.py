@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Literal
 
 from virnucpro.errors import InputError
+from virnucpro.sequences import parse_alignment, text
 from virnucpro.sequences.digests import DigestLog, digest
 from virnucpro.sequences.parse_fasta import fasta_blocks
 from virnucpro.sequences.parse_fastq import fastq_blocks
 from virnucpro.sequences.records import Block
 from virnucpro.sequences.records import Record as Record
-from virnucpro.sequences.text import text_blocks
 
 log = logging.getLogger(__name__)
 Repeats = Literal["error", "number"]
@@ -54,8 +54,8 @@ def read_blocks(path: Path, duplicate_ids: Repeats = "error") -> Iterator[Block]
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Stream the records of a file of nucleotide sequences: FASTA or FASTQ, plain or packed, which is told by
-    content, not by name.
+    """Stream the records of a file of nucleotide sequences: FASTA or FASTQ, plain or packed, BAM or CRAM,
+    which is told by content, not by name.
 
     Lower case, RNA, IUPAC letters, blank lines, line ends of any kind, and files without a record pass.
     Raises `InputError`, naming file, record and line, for anything else: a missing or unreadable file, a
@@ -68,7 +68,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 def read_frames(path: Path) -> Iterator[tuple[str, str]]:
     """Stream (id, letters) of a FASTA that this project wrote; which letters is not checked."""
-    for block in fasta_blocks(path, text_blocks(path), nucleotides=False):
+    for block in fasta_blocks(path, text.text_blocks(path), nucleotides=False):
         yield from ((record.id, record.sequence) for record in block.records())
 
 
@@ -82,16 +82,19 @@ def write_record(out: IO[str], id: str, sequence: str, width: int | None = LINE_
 
 
 def _blocks_of(path: Path) -> Iterator[Block]:
-    texts = text_blocks(path)
+    texts = text.text_blocks(path)
     start = b""
-    for text in texts:
-        start += text
+    for more in texts:
+        start += more
         if len(start.lstrip()) > _ENOUGH:
             break
     begins = start.lstrip()
     if begins.startswith(_SAM):
         raise InputError(f"{path}: this is SAM; make BAM of it (samtools view -b)")
-    if begins.startswith(b"@"):
+    if begins.startswith(parse_alignment.BEGINS):
+        texts.close()
+        yield from parse_alignment.alignment_blocks(path, text.BLOCK)
+    elif begins.startswith(b"@"):
         _say_of_quality(path)
         yield from fastq_blocks(path, chain([start], texts))
     else:

@@ -1,6 +1,6 @@
 """Files of sequences as text in blocks, whatever their packing and line ends."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from virnucpro.errors import InputError
@@ -24,7 +24,7 @@ def check_file(path: Path) -> None:
         )
 
 
-def text_blocks(path: Path) -> Iterator[bytes]:
+def text_blocks(path: Path) -> Generator[bytes]:
     """The file in blocks of about `BLOCK` bytes: unpacked, every line end LF, no byte order mark.
 
     Raises `InputError` for a missing or unreadable file, a pipe, and a packed file that is cut off or
