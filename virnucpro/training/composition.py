@@ -50,7 +50,7 @@ class Settings:
     warm_up: int = 100  # steps
     decay: float = 0.05
     dropout: float = 0.4
-    input_dropout: float = 0.4
+    input_dropout: float = 0.3
     smoothing: float = 0.05  # of the classes
     shuffled: float = 0.05  # shuffled windows, as a share of all others
     half: bool = False  # products in bfloat16, where the CPU has them
