@@ -67,7 +67,7 @@ workflow VIRNUCPRO {
     PREDICT(MERGE.out.merged, models, code)
     // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
     calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
-    CONSENSUS(calls, options.min_score == null ? [] : options.min_score, code)
+    CONSENSUS(calls, models, options.score_all, options.preset ?: [], options.min_score == null ? [] : options.min_score, code)
     refusals = refusalFiles(refused).mix(EXTRACT_FRAMES.out.refused, CONSENSUS.out.refused)
     if (options.strict) {
         refusals.subscribe { file -> error(refusal(file)) }
@@ -97,6 +97,9 @@ workflow {
         log.info("virnucpro ${workflow.manifest.version}: ${run.samples.size()} sample(s), models ${run.model_set.path.name}, " +
             (run.options.v1_fallback ? 'Architecture: v1.0 (--v1_fallback)' : 'Architecture: v2.0 hybrid (ESM-2 v2.0, DNABERT-S v1.0)'))
 
+        if (run.model_set.notice) {
+            log.info(run.model_set.notice)
+        }
         run.refused.each { sample, reason -> log.error("${sample}: ${reason}") }
 
         VIRNUCPRO(channel.fromList(run.samples), channel.fromList(run.refused), run.model_set, run.options)

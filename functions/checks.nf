@@ -23,5 +23,9 @@ def checkedRun(given, command_line) {
         error(refused[0][1])
     }
     checkOutdir(values.outdir)
-    [samples: samples.findAll { _sample, fasta -> fasta.exists() }, refused: refused, model_set: model_set, options: values + [expected_length: values.expected_length ?: model_set.window_length]]
+    def of_the_set = [
+        expected_length: values.expected_length ?: model_set.window_length,
+        score_all: values.score_all == null ? model_set.score_all : values.score_all,
+    ]
+    [samples: samples.findAll { _sample, fasta -> fasta.exists() }, refused: refused, model_set: model_set, options: values + of_the_set]
 }

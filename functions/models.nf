@@ -1,6 +1,7 @@
 // The model set that --models names, and the fingerprints that keep -resume honest.
 
-// [path: folder, window_length: bases, precision: what it may run in, fingerprint: changes with any file of the set]
+// [path: folder, window_length: bases, precision: what it may run in, score_all: whether the calibrated score decides,
+//  notice: what must be known of it, fingerprint: changes with any file that is read for the set]
 def findModels(models) {
     def bundled = file("${moduleDir}/../virnucpro/model_sets", glob: false)
     def store = file(System.getenv('VIRNUCPRO_MODELS') ?: "${System.getProperty('user.home')}/.cache/virnucpro/models", glob: false)
@@ -22,8 +23,20 @@ def findModels(models) {
     if (!(facts instanceof Map && facts.window_length instanceof Integer)) {
         error("${manifest}: must be a JSON object with a whole number window_length; make the model set again")
     }
-    def listing = filesBelow(folder).collect { path -> "${folder.relativize(path)} ${path.size()} ${path.lastModified()}" }
-    [path: folder, window_length: facts.window_length, precision: facts.precision, fingerprint: digest([manifest.getText('UTF-8')] + listing)]
+    def own = filesBelow(folder).collect { path -> "${folder.relativize(path)} ${path.size()} ${path.lastModified()}" }
+    // A set without a composition model or a calibration is served by those of mini.
+    def lent = [composition: 'composition.safetensors', calibration: 'calibration.json'].findAll { part, _name -> !facts[part] }
+        .collect { _part, name -> bundled.resolve('mini').resolve(name) }.findAll { path -> path.exists() }
+        .collect { path -> "${path.name} ${path.size()} ${path.lastModified()}" }
+    [
+        path: folder,
+        window_length: facts.window_length,
+        precision: facts.precision,
+        score_all: facts.score_all == true,
+        notice: facts.demonstration == true ? "${facts.name} is a demonstration: not the published VirNucPro, and not for findings"
+            : facts.name in readManifest(bundled.resolve('published.json')).keySet() ? null : "${facts.name} is not one of the published model sets",
+        fingerprint: digest([manifest.getText('UTF-8')] + own + lent),
+    ]
 }
 
 def readManifest(manifest) {

@@ -19,6 +19,7 @@ from hypothesis import settings
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, processors, trainers
 
+from tests.composition import write_calibration, write_composition
 from virnucpro.models.assemble import assemble_model_set
 from virnucpro.models.classifier import MLPClassifier, save_classifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
@@ -116,6 +117,8 @@ def model_set(fair_esm: Path, dnabert_folder: Path, tmp_path_factory: pytest.Tem
         dnabert_s=dnabert_folder,
         classifier=folder / "classifier.safetensors",
         window_length=500,
+        composition=write_composition(folder / "composition.safetensors"),
+        calibration=write_calibration(folder / "calibration.json"),
     )
 
 

@@ -5,3 +5,5 @@ PRECISIONS = ("auto", "fp16", "bf16", "fp32")
 ATTENTION = ("auto", "plain", "sdpa", "varlen", "flash")  # back ends: virnucpro/models/attention.py
 MODEL_SET = "virnucpro-500"
 SPLIT_SIZE = 10_000  # sequences in an output_N file, as the original
+PRESETS = ("strict", "balanced", "sensitive")  # cut-offs of a model set's calibration, highest first
+PRESET = "balanced"

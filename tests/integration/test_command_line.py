@@ -28,6 +28,7 @@ V2_FILES = {
     "prediction_results_highestscore.csv",
     "reads_contigs.tsv",
     "reads_windows.tsv",
+    "reads_viral_ngs.tsv",
     "reads_viral.fa",
     "reads_mqc.json",
     ".virnucpro",
@@ -70,6 +71,11 @@ def scores(folder: Path, sample: str = "reads") -> dict[str, float]:
 
 def calls(folder: Path, sample: str = "reads") -> dict[str, str]:
     return {r["sequence_id"]: r["call"] for r in table(folder / sample / f"{sample}_contigs.tsv")}
+
+
+def cutoffs(folder: Path) -> list[float]:
+    info = json.loads((folder / "pipeline_info" / "run_info.json").read_text())
+    return list(info["samples"]["reads"]["rule"]["cutoffs"])
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -222,6 +228,11 @@ def test_every_option_that_can_change_the_result_does(predict: Predict) -> None:
     assert scores(plain).keys() != scores(shorter).keys()
     strict = predict("--min-score", "0.99", output="strict")
     assert "virus" in calls(plain).values() and "virus" not in calls(strict).values()
+    scored = predict("--score-all", output="scored")
+    unscored = [list(calls(out).values()).count("no_call") for out in (plain, scored)]
+    assert unscored[0] > unscored[1] and scores(plain) == scores(scored)
+    sure = predict("--score-all", "--preset", "strict", output="sure")
+    assert cutoffs(plain) == [0.5, 0.5] and cutoffs(sure) > cutoffs(scored)
     half = predict("--precision", "bf16", output="half")
     assert scores(plain) != scores(half)
     split = predict("--split-size", "3", "-k", output="split")

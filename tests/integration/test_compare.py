@@ -83,8 +83,8 @@ def test_another_classifier(v1: Path, reads: Path, model_set: ModelSet, tmp_path
 
 def test_one_change_at_a_time_is_told_with_its_place(v1: Path, copy: Path) -> None:
     contigs = copy / "reads" / "reads_contigs.tsv"
-    row = next(line for line in contigs.read_text().splitlines() if "\tvirus\t" in line)
-    edit(contigs, row, row.replace("\tvirus\t", "\tothers\t"))
+    row = next(line for line in contigs.read_text().splitlines() if line.endswith("\tvirus"))
+    edit(contigs, row, row.removesuffix("virus") + "others")
     results = copy / "reads" / "prediction_results.txt"
     id, label, others, virus = results.read_text().splitlines()[2].split("\t")
     edit(results, f"{id}\t{label}\t{others}\t{virus}", f"{id}\t{label}\t{others}\t{float(virus) + 0.25}")

@@ -56,7 +56,7 @@ def test_the_record_names_what_ran(reads: Path, model_set: ModelSet, tmp_path: P
         "version": __version__,
     }
     info = json.loads((out / "pipeline_info" / "run_info.json").read_text())
-    assert info["model_set"]["sha256"] == sums and len(sums) == 5
+    assert info["model_set"]["sha256"] == sums and len(sums) == 7
     assert info["model_set"]["embedding_sizes"] == {"dnabert_s": 48, "esm2": 32}
     stages = {stage["stage"]: stage for stage in info["embedding"]}
     assert stages["ESM2"]["engine"] == ENGINE and stages["DNABERT_S"]["engine"] == "v1.0 per file"

@@ -63,6 +63,8 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"expected_length": 2}, "--expected_length 2: must be at least 3"),
     ({"min_score": 1.2}, "--min_score 1.2: must be at most 1"),
     ({"min_score": "high"}, "--min_score high: must be a number"),
+    ({"preset": "loose"}, "--preset loose: must be one of strict, balanced, sensitive"),
+    ({"score_all": "maybe"}, "--score_all maybe: must be true or false"),
     ({"precision": "fp8"}, "--precision fp8: must be one of auto, fp16, bf16, fp32"),
     ({"token_budget": "none"}, "--token_budget none: must be auto or a whole number"),
     ({"gpus": 0}, "--gpus 0: must be all or a whole number"),

@@ -21,6 +21,8 @@ EVERYTHING = {"CHECK_MODELS"} | FROM_FRAMES
 # Parameter, new value, and the processes that must run again.
 CHANGES = [
     ("min_score", "0.7", ALWAYS),
+    ("preset", "strict", ALWAYS),
+    ("score_all", "true", ALWAYS),
     ("attention", "sdpa", FROM_ESM2 | {"DNABERT_S"}),
     ("token_budget", "2048", FROM_ESM2),
     ("gpus", "2", FROM_ESM2),

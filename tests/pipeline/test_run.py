@@ -52,7 +52,8 @@ def test_counts_add_up(run: Run) -> None:
     proteins = (run.outdir / "demo/intermediate/demo_identified_protein.faa").read_text()
     results = run.rows("demo/prediction_results.txt")
     assert len(results) == frames == proteins.count(">") > 100
-    assert {row["call"] for row in contigs} >= {"virus", "others"}
+    assert {row["call"] for row in contigs} == {"virus", "others"}, "each of them has 100 bases at least"
+    assert {row["evidence"] for row in contigs} == {"both", "composition"}
 
 
 def test_published_files(run: Run) -> None:
@@ -63,6 +64,7 @@ def test_published_files(run: Run) -> None:
         "prediction_results_highestscore.csv",
         "demo_contigs.tsv",
         "demo_windows.tsv",
+        "demo_viral_ngs.tsv",
         "demo_viral.fa",
         "demo_mqc.json",
         "intermediate",
@@ -84,7 +86,9 @@ def test_published_files(run: Run) -> None:
     }
     assert "torch: '2" in (info / "versions.yml").read_text()
     options = json.loads((info / "run_info.json").read_text())["options"]
-    assert options["models"] == "mini" and options["expected_length"] == 500
+    assert options["models"] == "mini" and options["expected_length"] == 500 and options["score_all"] is True
+    assert "mini is a demonstration" in run.output
+    assert "mini is a demonstration" in (run.outdir / "report.html").read_text()
 
 
 def test_architectures_agree(v2: Run, v1: Run) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from virnucpro.calling.verdict import calibration_of
 from virnucpro.errors import InputError
+from virnucpro.models.assemble import assemble_model_set
 from virnucpro.models.model_set import ModelSet
 
 
@@ -16,6 +18,8 @@ from virnucpro.models.model_set import ModelSet
     [
         "esm2.safetensors",
         "classifier.safetensors",
+        "composition.safetensors",
+        "calibration.json",
         "dnabert_s/config.json",
         "dnabert_s/tokenizer.json",
         "dnabert_s/model.safetensors",
@@ -60,6 +64,10 @@ def test_weights_that_stand_before_the_listed_ones_are_not_used(model_set: Model
         (["files", "esm2.safetensors", "bytes"], "5"),
         (["files", "esm2.safetensors", "sha256"], None),
         (["files", "esm2.safetensors", "sha256"], "abc"),
+        (["composition"], ""),
+        (["calibration"], 5),
+        (["score_all"], "true"),
+        (["demonstration"], 1),
         (["files", "x" * 300], {"bytes": 1, "sha256": "0" * 64}),
     ],
 )
@@ -78,7 +86,7 @@ def test_values_that_a_manifest_cannot_have(
 
 
 @pytest.mark.parametrize("name", ["../esm2.safetensors", "a/../../x", "/etc/passwd", "", "."])
-@pytest.mark.parametrize("key", ["esm2", "dnabert_s", "classifier", "files"])
+@pytest.mark.parametrize("key", ["esm2", "dnabert_s", "classifier", "calibration", "files"])
 def test_names_stay_in_the_sets_folder(name: str, key: str, model_set: ModelSet, tmp_path: Path) -> None:
     folder = shutil.copytree(model_set.directory, tmp_path / "set")
     manifest = copy.deepcopy(dict(model_set.manifest))
@@ -90,3 +98,39 @@ def test_names_stay_in_the_sets_folder(name: str, key: str, model_set: ModelSet,
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=rf"manifest.json: not a model set's manifest \('{key}' is"):
         ModelSet.open(folder)
+
+
+def test_a_set_made_before_uses_what_comes_with_virnucpro(model_set: ModelSet, tmp_path: Path) -> None:
+    """But not its calibration of frame scores: they are another set's."""
+    folder = shutil.copytree(model_set.directory, tmp_path / "set")
+    new = ("composition", "calibration", "score_all", "demonstration")
+    (folder / "manifest.json").write_text(
+        json.dumps({key: value for key, value in model_set.manifest.items() if key not in new})
+    )
+    old, mini = ModelSet.open(folder), ModelSet.open("mini")
+    assert (old.composition, old.calibration) == (mini.composition, mini.calibration)
+    assert (old.score_all, old.demonstration, old.own_calibration) == (False, False, False)
+    assert calibration_of(old).both is None
+    assert (mini.score_all, mini.demonstration) == (True, True)
+    assert calibration_of(mini).both is not None
+    assert calibration_of(model_set).both is not None
+
+
+def test_a_set_assembled_without_them_holds_copies(model_set: ModelSet, tmp_path: Path) -> None:
+    parts = {"esm2": model_set.esm2, "dnabert_s": model_set.dnabert_s, "classifier": model_set.classifier}
+    made = assemble_model_set(tmp_path / "new", **parts, window_length=500)
+    mini = ModelSet.open("mini")
+    assert made.composition.parent == made.calibration.parent == made.directory
+    assert made.composition.read_bytes() == mini.composition.read_bytes()
+    assert calibration_of(made).both is None
+    assert calibration_of(made).composition.presets.keys() == calibration_of(mini).composition.presets.keys()
+    made.verify()
+    own = {"composition": model_set.composition, "calibration": model_set.calibration}
+    for wrong, message in [
+        ({**own, "composition": tmp_path / "nothing"}, "nothing: no such composition model"),
+        ({**own, "calibration": tmp_path / "nothing"}, "nothing: cannot be read"),
+        ({"composition": model_set.composition}, "needs the calibration that was fitted on it"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            assemble_model_set(tmp_path / "other", **parts, window_length=500, **wrong)
+    assert not (tmp_path / "other").exists()

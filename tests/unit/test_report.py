@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,26 +13,33 @@ from typing import Any
 
 import pytest
 
-from virnucpro.calling.figures import bars, flow, histogram
+from tests.composition import calibration
+from virnucpro.calling.figures import bars, curve, flow, histogram
 from virnucpro.calling.report import report
 from virnucpro.calling.summary import Summary
 from virnucpro.errors import InputError
 from virnucpro.models.model_set import ModelSet
 
 BIN = Path(__file__).parents[2] / "bin"
+FILES = ("--fasta", "f", "--records", "r", "--layout", "l")
 EVIL = '<script>alert("1")</script>&\''
 
 
-def summary(name: str, min_score: float | None = None, scale: int = 1) -> Summary:
-    result = Summary(name, min_score)
-    for length, status, call, score, frames in [
-        (400, "called", "virus", 0.97, 3),
-        (400, "called", "others", 0.2, 1),
-        (700, "no_open_frame", "no_call", None, 0),
-        (2, "too_short", "no_call", None, 0),
+def rule(cutoffs: tuple[float, float] = (0.5, 0.5), score_all: bool = False) -> dict[str, Any]:
+    facts = {"score_all": score_all, "preset": None, "min_score": None, "cutoffs": list(cutoffs)}
+    return {"rule": "the <rule>", **facts}
+
+
+def summary(name: str, scale: int = 1, **how: Any) -> Summary:
+    result = Summary(name, rule(**how))
+    for length, status, evidence, call, score, frames in [
+        (400, "called", "frames", "virus", 0.97, 3),
+        (400, "called", "frames", "others", 0.2, 1),
+        (700, "no_open_frame", "NA", "no_call", math.nan, 0),
+        (2, "too_short", "NA", "no_call", math.nan, 0),
     ] * scale:
         result.add_window(frames, call)
-        result.add_record(length, status, call, score)
+        result.add_record(length, status, evidence, call, score)
     result.check()
     return result
 
@@ -150,12 +159,14 @@ def test_run_info_names_versions_models_and_options(tmp_path: Path, models: str)
 
 
 def test_cut_is_drawn_where_it_is() -> None:
-    def cuts(min_score: float | None) -> list[float]:
-        picture = histogram(json.loads(summary("a", min_score).to_json()))
-        return [rect.x for rect in picture.rects if rect.kind == "cut"]
+    def cut(lowest: float, highest: float) -> Any:
+        picture = histogram(json.loads(summary("a", cutoffs=(lowest, highest)).to_json()))
+        [found] = [rect for rect in picture.rects if rect.kind == "cut"]
+        return found
 
-    assert cuts(None) == []
-    assert cuts(1.0)[0] - cuts(0.0)[0] == pytest.approx(400)
+    assert cut(1.0, 1.0).x - cut(0.0, 0.0).x == pytest.approx(400)
+    assert cut(0.4, 0.6).width - cut(0.4, 0.4).width == pytest.approx(80)
+    assert (cut(0.4, 0.4).title, cut(0.4, 0.6).title) == ("virus from 0.4 on", "virus from 0.4 to 0.6 on")
 
 
 def test_flow_shows_every_record_and_labels_do_not_overlap() -> None:
@@ -170,13 +181,59 @@ def test_flow_shows_every_record_and_labels_do_not_overlap() -> None:
 
 
 def test_pictures_of_a_sample_without_anything_scored() -> None:
-    empty = Summary("none", None)
+    empty = Summary("none", rule())
     empty.add_window(0, "no_call")
-    empty.add_record(2, "too_short", "no_call", None)
+    empty.add_record(2, "too_short", "NA", "no_call", math.nan)
     content = json.loads(empty.to_json())
     assert [rect.kind for rect in flow(content).rects if rect.x == 560] == ["too_short"]
-    assert histogram(content).rects == []
+    assert [rect.kind for rect in histogram(content).rects] == ["cut"]
     assert bars({}, 100, 100).rects == []
+
+
+def test_composition_lets_windows_without_a_frame_go_on() -> None:
+    content = json.loads(summary("a", score_all=True).to_json())
+    picture = flow(content)
+    assert [rect.kind for rect in picture.rects if rect.x == 150] == ["kept", "composed"]
+    assert len({rect.x for rect in picture.rects}) == 3 and len(picture.ribbons) == 2
+    assert len({rect.x for rect in flow(json.loads(summary("a").to_json())).rects}) == 4
+
+
+def test_says_what_the_model_set_is(tmp_path: Path, models: str, model_set: ModelSet) -> None:
+    def page(**changes: Any) -> tuple[Page, dict[str, Any]]:
+        folder = shutil.copytree(model_set.directory, tmp_path / "set", dirs_exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps({**model_set.manifest, **changes}))
+        html, info = make(tmp_path, str(folder), [summary("a")])
+        return Page(html), info["model_set"]
+
+    def banners(found: Page) -> int:
+        return sum(attrs.get("class") == "banner" for _, attrs in found.tags)
+
+    shown, info = page()
+    assert banners(shown) == 1 and "tiny is not one of the published model sets." in shown.text
+    shown, info = page(demonstration=True, name=EVIL)
+    assert banners(shown) == 1 and f"{EVIL} is a demonstration" in shown.text
+    assert info["notice"].startswith(EVIL)
+    shown, info = page(name="virnucpro-500")
+    assert banners(shown) == 0 and info["notice"] is None
+
+
+def test_expected_recall_and_precision_are_drawn_where_the_calibrated_score_decides(
+    tmp_path: Path, models: str
+) -> None:
+    html, _ = make(tmp_path, models, [summary("a")])
+    assert "What to expect of a cut-off" not in html
+    html, _ = make(tmp_path, models, [summary("a"), summary("b", score_all=True)])
+    found = Page(html)
+    assert "What to expect of a cut-off" in found.text
+    lines = [attrs for tag, attrs in found.tags if tag == "polyline"]
+    assert [attrs["class"] for attrs in lines] == [f"length{n}" for n in range(5)] * 2
+    picture = curve(calibration().deciding.curve, "recall")
+    (_, points) = picture.lines[0]
+    first, *_, last = [tuple(map(float, point.split(","))) for point in points.split()]
+    assert last[0] - first[0] == pytest.approx(0.98 * 400, abs=0.2)
+    assert last[1] - first[1] == pytest.approx(0.98 * 200, abs=0.2)
+    text = " ".join(found.text.split())
+    assert "3,000strict0.750%75%20.0%10.0%" in text  # as at the nearest point of the curve, 0.5
 
 
 @pytest.mark.parametrize(
@@ -216,7 +273,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         ("merge", ["nothing.pt"]),
         ("predict", ["--models", "no/such/set", "output_1_merged.pt"]),
         ("report", ["--models", "no/such/set", "--options", "o.json", "x.json"]),
-        ("consensus", ["--sample", "s", "--fasta", "f", "--records", "r", "--layout", "l", "results.txt"]),
+        ("consensus", ["--sample", "s", "--models", "mini", *FILES, "results.txt"]),
     ]:
         command = [sys.executable, str(BIN / f"{name}.py"), *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

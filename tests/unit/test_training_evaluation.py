@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from virnucpro.calling.verdict import TIE
 from virnucpro.training.card import results_table
 from virnucpro.training.data import Genome
 from virnucpro.training.evaluation import FRAGMENTS, LENGTHS, Row, auroc, evaluate, roll_up
@@ -24,10 +25,9 @@ def test_roll_up_follows_the_consensus_rule() -> None:
     tie = np.array([[0.5, 0.5]], dtype=np.float32)
     viral = np.array([[0.9, 0.1], [0.05, 0.95]], dtype=np.float32)
     none = np.zeros((0, 2), dtype=np.float32)
-    assert roll_up([tie]).call(None) == "virus"
-    assert roll_up([viral, none]).call(None) == "virus"
-    assert roll_up([viral, none]).virus_score == pytest.approx(0.95)
-    assert roll_up([none]).call(None) == "no_call"
+    assert roll_up([tie]) == TIE
+    assert roll_up([viral, none]) == pytest.approx(0.95 / (0.95 + 0.9))
+    assert np.isnan(roll_up([none]))
 
 
 def test_counts_unscored_fragments_both_ways() -> None:

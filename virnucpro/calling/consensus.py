@@ -1,91 +1,56 @@
-"""From scored frames to calls for windows and records, in one pass with flat memory.
+"""From scored frames and bases to one score and one call for each window and each record.
 
-Four files are read in step: the FASTA, its records, their windows, and the scores of their frames. Every
-row names what it belongs to, and a row that is not the one expected stops the run: nothing shifts silently.
+Records are taken in blocks, so that memory is flat but for one score a record: the `fdr` column is known only
+when all have been seen.
 """
 
-from collections.abc import Iterator
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Protocol, TextIO
 
-from virnucpro.calling.rollup import RollUp, Tier, call
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.calling.fdr import FalseDiscovery
+from virnucpro.calling.inputs import Contig, Inputs
 from virnucpro.calling.summary import Summary
-from virnucpro.calling.tables import MISSING, Table
-from virnucpro.errors import InputError
-from virnucpro.files import atomic
-from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, SEAL_COLUMN, STATUSES, Seal
-from virnucpro.sequences.fasta import Record, read_fasta, write_record
-
-RESULTS = ("Sequence_ID", "Prediction", "score1", "score2")
+from virnucpro.calling.tables import MISSING
+from virnucpro.calling.verdict import Evidence, Judge, Verdicts
+from virnucpro.calling.viral_ngs import VIRAL_NGS, RollUp
+from virnucpro.files import atomic, naming
+from virnucpro.sequences.extract import RECORD_COLUMNS
+from virnucpro.sequences.fasta import write_record
 
 HIGHEST = ("Modified_ID", "Is_Virus", "max_score_0", "max_score_1")
 WINDOWS = (
     *("record", "sequence_id", "window", "start", "end"),
-    *("frames", "best_frame", "virus_score", "others_score", "call"),
+    *("frames", "best_frame", "frame_virus", "frame_others"),
+    *("composition_score", "evidence", "virus_score", "call"),
 )
-CONTIGS = (*RECORD_COLUMNS, "viral_windows", "virus_score", "call", *Tier._fields)
+CONTIGS = (
+    *RECORD_COLUMNS,
+    *("viral_windows", "evidence", "composition_score", "virus_score", "fdr", "tier", "call"),
+)
+_BLOCK = 2048  # windows
 
 
-class Score(NamedTuple):
-    """One frame: its two scores as numbers, and as the text they came in."""
+class Composition(Protocol):
+    """A composition model: log-odds virus against all else at even priors, NaN for too few bases."""
 
-    frame: str
-    others: float
-    virus: float
-    others_text: str
-    virus_text: str
+    def log_odds(self, sequences: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
 class _Outputs:
     highest: TextIO
     windows: TextIO
-    contigs: TextIO
+    viral_ngs: TextIO
     viral: TextIO
-
-
-class _Inputs:
-    """The three tables that go in step with the FASTA, each row checked against what must come next."""
-
-    def __init__(self, records: Table, layout: Table, results: Table) -> None:
-        self.records, self.layout, self.results = records, layout, results
-
-    def record(self, record: Record) -> list[str]:
-        row = self.records.row(f"record {record.number} ({record.id})")
-        _expect(self.records, row[:3], [str(record.number), record.id, str(len(record.sequence))])
-        if row[3] not in STATUSES:
-            raise InputError(f"{self.records.place}: unknown status {row[3]!r}")
-        return row
-
-    def windows(self, record: Record, row: list[str]) -> Iterator[list[str]]:
-        """The rows of a record's windows; after the last, neither they nor the record nor its own `row` are
-        found to have changed since the frames were taken."""
-        seal = Seal(record)
-        for number in range(1, _count(self.records, row[4]) + 1):
-            window = self.layout.row(f"window {number} of record {record.number} ({record.id})")
-            _expect(self.layout, window[:3], [str(record.number), record.id, str(number)])
-            seal.add("\t".join(window))
-            yield window
-        if row[-1] != seal.close(row[:-1]):
-            raise InputError(
-                f"{self.records.place}: record {record.number} ({record.id}) or its windows are not those "
-                f"that were scored: the input has changed since, or {self.records.path} or "
-                f"{self.layout.path} is damaged; run it again from the start"
-            )
-
-    def score(self, record: Record, window: int, frame: str) -> Score:
-        id_ = f"{record.id}_chunk_{window}{frame}"
-        row = self.results.row(id_)
-        _expect(self.results, row[:1], [id_])
-        others, virus = (_probability(self.results, text) for text in row[2:])
-        _expect(self.results, row[1:2], ["virus" if virus > others else "others"])
-        return Score(frame, others, virus, row[2], row[3])
-
-    def end(self) -> None:
-        for table in (self.records, self.layout, self.results):
-            table.end("the last record of the FASTA")
+    rows: TextIO  # of the contigs, still without `fdr`
 
 
 def consensus(
@@ -95,81 +60,137 @@ def consensus(
     layout: Path,
     results: Path,
     directory: Path,
-    min_score: float | None = None,
+    composition: Composition,
+    judge: Judge,
+    notice: str | None = None,
 ) -> Summary:
-    """Write the tables, the viral FASTA and the counts of one sample into `directory`.
+    """Write the tables, the viral FASTA and the counts of one sample into `directory`. `notice`: what must be
+    known of the model set.
 
-    A window is viral when its best P(virus) is not below its best P(others) over its frames (a tie is
-    virus); a record when half its scored windows are. With `min_score`, both must reach it as well;
-    `prediction_results_highestscore.csv` keeps the plain rule.
+    `prediction_results_highestscore.csv` keeps the original's rule whatever the judge says: virus when the
+    best P(virus) of a window is not below its best P(others) over its frames.
 
     Raises `InputError` when the files do not belong together; then nothing is written.
     """
-    summary = Summary(sample, min_score)
+    summary = Summary(sample, judge.facts(), notice)
+    scores = array("d")
     with ExitStack() as stack:
-        inputs = _Inputs(
-            stack.enter_context(Table(records, (*RECORD_COLUMNS, SEAL_COLUMN))),
-            stack.enter_context(Table(layout, LAYOUT_COLUMNS)),
-            stack.enter_context(Table(results, RESULTS)),
-        )
+        inputs = stack.enter_context(Inputs(fasta, records, layout, results))
 
         def create(name: str) -> TextIO:
             return stack.enter_context(_writing(directory / name))
 
+        contigs = create(f"{sample}_contigs.tsv")
+        stack.enter_context(naming(directory / f"{sample}_contigs.tsv"))
         outputs = _Outputs(
             highest=create("prediction_results_highestscore.csv"),
             windows=create(f"{sample}_windows.tsv"),
-            contigs=create(f"{sample}_contigs.tsv"),
+            viral_ngs=create(f"{sample}_viral_ngs.tsv"),
             viral=create(f"{sample}_viral.fa"),
+            rows=stack.enter_context(
+                tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=directory)
+            ),
         )
         _row(outputs.highest, HIGHEST)
         _row(outputs.windows, WINDOWS)
-        _row(outputs.contigs, CONTIGS)
-        for record in read_fasta(fasta):
-            _call_record(record, inputs, outputs, summary)
-        inputs.end()
+        _row(outputs.viral_ngs, VIRAL_NGS)
+        for block in inputs.blocks(_BLOCK):
+            scores.extend(_call_block(block, composition, judge, outputs, summary))
+        _finish(contigs, outputs.rows, np.frombuffer(scores) if scores else np.empty(0), judge.score_all)
         summary.check()
         create(f"{sample}_mqc.json").write(summary.to_multiqc())
     return summary
 
 
-def _call_record(record: Record, inputs: _Inputs, outputs: _Outputs, summary: Summary) -> None:
-    row = inputs.record(record)
-    rollup = RollUp()
-    for number, window in enumerate(inputs.windows(record, row), 1):
-        _call_window(record, number, window, inputs, outputs, summary, rollup)
-    verdict = rollup.call(summary.min_score)
-    score = rollup.virus_score if rollup.windows else None
-    tier = map(str, rollup.tier()) if rollup.windows else [MISSING] * len(Tier._fields)
-    _row(outputs.contigs, [*row[:-1], str(rollup.viral_windows), _text(score), verdict, *tier])
-    if verdict == "virus":
-        write_record(outputs.viral, record.header, record.sequence)
-    summary.add_record(len(record.sequence), row[3], verdict, score)
+def _call_block(
+    block: list[Contig], composition: Composition, judge: Judge, outputs: _Outputs, summary: Summary
+) -> Sequence[float]:
+    """Judge and write some records; gives their scores."""
+    windows = [window for contig in block for window in contig.windows]
+    spans = np.array([window.end - window.start for window in windows], dtype=np.float64)
+    virus, others = (
+        np.array([getattr(w, n) for w in windows], dtype=np.float64) for n in ("virus", "others")
+    )
+    of_windows = Evidence.of_windows(spans, _log_odds(block, composition), virus, others)
+    owner = np.repeat(np.arange(len(block)), [len(contig.windows) for contig in block])
+    lengths = np.array([len(contig.record.sequence) for contig in block], dtype=np.float64)
+    verdicts = judge(of_windows)
+    viral = np.bincount(owner[verdicts.call == "virus"], minlength=len(block))
+    _write_windows(block, verdicts, outputs, summary)
+    final = judge(of_windows.pooled(owner, lengths))
+    for contig, viral_windows, *verdict in zip(block, viral.tolist(), *_columns(final), strict=True):
+        evidence, composition_score, score, tier, call = verdict
+        status = "called" if call != "no_call" else contig.row[3]
+        row = [*contig.row[:3], status, *contig.row[4:], str(viral_windows)]
+        _row(outputs.rows, [*row, evidence, _text(composition_score), _text(score), tier, call])
+        if call == "virus":
+            write_record(outputs.viral, contig.record.header, contig.record.sequence)
+        summary.add_record(len(contig.record.sequence), status, evidence, call, score)
+    return list(final.score.tolist())
 
 
-def _call_window(
-    record: Record,
-    number: int,
-    row: list[str],
-    inputs: _Inputs,
-    outputs: _Outputs,
-    summary: Summary,
-    rollup: RollUp,
-) -> None:
-    *place, frames = row
-    scored = [inputs.score(record, number, frame) for frame in frames.split(",") if frame]
-    if not scored:
-        _row(outputs.windows, [*place, *[MISSING] * 4, "no_call"])
-        summary.add_window(0, "no_call")
-        return
-    best = max(scored, key=lambda score: score.virus)
-    others = max(scored, key=lambda score: score.others)
-    wins = best.virus >= others.others
-    verdict = call(wins, best.virus, summary.min_score)
-    _row(outputs.highest, [f"{record.id}_chunk_{number}", str(wins), others.others_text, best.virus_text])
-    _row(outputs.windows, [*place, frames, best.frame, best.virus_text, others.others_text, verdict])
-    rollup.add(others.others, best.virus, verdict == "virus")
-    summary.add_window(len(scored), verdict)
+def _log_odds(block: list[Contig], composition: Composition) -> NDArray[np.float64]:
+    """Of every window, (n,); a long record goes piece by piece."""
+    found = [np.empty(0)]
+    pieces: list[str] = []
+    for contig in block:
+        dna = contig.record.dna.upper()
+        for window in contig.windows:
+            pieces.append(dna[window.start : window.end])
+            if len(pieces) == _BLOCK:
+                found.append(composition.log_odds(pieces).astype(np.float64))
+                pieces = []
+    if pieces:
+        found.append(composition.log_odds(pieces).astype(np.float64))
+    return np.concatenate(found)
+
+
+def _write_windows(block: list[Contig], verdicts: Verdicts, outputs: _Outputs, summary: Summary) -> None:
+    judged = zip(*_columns(verdicts), strict=True)
+    for contig in block:
+        rollup = RollUp()
+        for number, window in enumerate(contig.windows, 1):
+            evidence, composition_score, score, _, call = next(judged)
+            best = [MISSING] * 4
+            if window.frames:
+                best = [window.frames, window.best_frame, window.virus_text, window.others_text]
+                rollup.add(window.others, window.virus)
+                id_ = f"{contig.record.id}_chunk_{number}"
+                _row(
+                    outputs.highest,
+                    [id_, str(window.virus >= window.others), window.others_text, window.virus_text],
+                )
+            _row(
+                outputs.windows,
+                [*window.place, *best, _text(composition_score), evidence, _text(score), call],
+            )
+            summary.add_window(window.frames.count(",") + 1 if window.frames else 0, call)
+        if rollup.windows:
+            _row(outputs.viral_ngs, [contig.record.id, *map(str, rollup.verdict())])
+
+
+def _columns(verdicts: Verdicts) -> tuple[list[str], list[float], list[float], list[str], list[str]]:
+    """evidence, composition score, score, tier, call."""
+    return (
+        verdicts.evidence.tolist(),
+        verdicts.composition.tolist(),
+        verdicts.score.tolist(),
+        verdicts.tier.tolist(),
+        verdicts.call.tolist(),
+    )
+
+
+def _finish(contigs: TextIO, rows: TextIO, scores: NDArray[np.float64], calibrated: bool) -> None:
+    """The table of contigs, now that all scores are known; `fdr` needs calibrated ones."""
+    fdr = FalseDiscovery.of(scores) if calibrated else None
+    _row(contigs, CONTIGS)
+    rows.seek(0)
+    for start in range(0, len(scores), _BLOCK):
+        block = scores[start : start + _BLOCK]
+        shares = fdr(block) if fdr else np.full(len(block), np.nan)
+        for share in shares.tolist():
+            before, tier, call = next(rows).rsplit("\t", 2)
+            contigs.write(f"{before}\t{_text(round(share, 4))}\t{tier}\t{call}")
 
 
 @contextmanager
@@ -178,33 +199,9 @@ def _writing(path: Path) -> Iterator[TextIO]:
         yield file
 
 
-def _row(file: TextIO, values: tuple[str, ...] | list[str]) -> None:
+def _row(file: TextIO, values: Sequence[str]) -> None:
     file.write("\t".join(values) + "\n")
 
 
-def _text(value: float | None) -> str:
-    return MISSING if value is None else repr(value)
-
-
-def _expect(table: Table, found: list[str], expected: list[str]) -> None:
-    if found != expected:
-        raise InputError(
-            f"{table.place}: found {' '.join(found)!r} where {' '.join(expected)!r} must stand; "
-            "these files do not belong together"
-        )
-
-
-def _count(table: Table, text: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{table.place}: {text!r} is not a count")
-    return int(text)
-
-
-def _probability(table: Table, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise InputError(f"{table.place}: the score {text!r} is not a number from 0 to 1")
-    return value
+def _text(value: float) -> str:
+    return MISSING if value != value else repr(value)

@@ -17,6 +17,7 @@ OUTCOMES = {
     "too_short": "too short",
     "ambiguous": "ambiguous",
 }
+_GOING_ON = ("whole", "kept", "composed", "virus", "others")
 _LABEL_GAP = 17.0
 
 
@@ -40,13 +41,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Picture:
-    """`ribbons` are SVG path data that link columns of a flow; other pictures have none."""
+    """`ribbons` are SVG path data that link columns of a flow; `lines` are CSS class and points of curves;
+    other pictures have none."""
 
     width: float
     height: float
     rects: Sequence[Rect]
     labels: Sequence[Label]
     ribbons: Sequence[str] = ()
+    lines: Sequence[tuple[str, str]] = ()
 
 
 def outcomes(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -57,22 +60,25 @@ def outcomes(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def flow(summary: Mapping[str, Any]) -> Picture:
-    """Four columns, each the whole of its unit: records, windows, frames, calls; what is lost shows."""
+    """Columns, each the whole of its unit: records, windows, frames, calls; what is lost shows. Where windows
+    without a frame are scored as well, the calls come from the windows, and there is no column of frames."""
     height, top, bar = 190.0, 34.0, 18.0
-    columns = (0.0, 150.0, 410.0, 560.0)
+    composed = summary["rule"]["score_all"]
+    columns = (0.0, 150.0, 560.0) if composed else (0.0, 150.0, 410.0, 560.0)
     with_frame = summary["windows_with_frame"]
+    without = ("composed" if composed else "lost", "without", summary["windows"] - with_frame)
     stacks: list[list[tuple[str, str, int]]] = [
         [("whole", "", summary["records"])],
-        [("kept", "with a frame", with_frame), ("lost", "without", summary["windows"] - with_frame)],
-        [("kept", "", summary["frames"])],
+        [("kept", "with a frame", with_frame), without],
+        *([] if composed else [[("kept", "", summary["frames"])]]),
         [(kind, OUTCOMES[kind], count) for kind, count in outcomes(summary).items()],
     ]
-    names = (
+    names = [
         _counted(summary["records"], "sequence"),
         _counted(summary["windows"], "window"),
-        _counted(summary["frames"], "frame"),
+        *([] if composed else [_counted(summary["frames"], "frame")]),
         "calls",
-    )
+    ]
     rects: list[Rect] = []
     labels: list[Label] = []
     shares: list[float] = []  # of each column, the part that goes on (from the top)
@@ -90,13 +96,10 @@ def flow(summary: Mapping[str, Any]) -> Picture:
                     wanted.append(Label(x + bar + 8, y + part / 2 + 4, f"{title} ({count / total:.1%})"))
             y += part
         labels += _apart(wanted, top + height)
-        going_on = sum(count for kind, _, count in stack if kind in ("whole", "kept", "virus", "others"))
+        going_on = sum(count for kind, _, count in stack if kind in _GOING_ON)
         shares.append(going_on / total if total else 0.0)
-    ends = [
-        (columns[0], shares[0], columns[1], 1.0 if summary["windows"] else 0.0),
-        (columns[1], shares[1], columns[2], shares[2]),
-        (columns[2], shares[2], columns[3], shares[3]),
-    ]
+    ends = [(columns[0], shares[0], columns[1], 1.0 if summary["windows"] else 0.0)]
+    ends += [(columns[k], shares[k], columns[k + 1], shares[k + 1]) for k in range(1, len(columns) - 1)]
     ribbons = [
         _ribbon(left + bar, right, top, height * here, height * there)
         for left, here, right, there in ends
@@ -127,10 +130,11 @@ def histogram(summary: Mapping[str, Any]) -> Picture:
     ]
     labels += [Label(left - 8, top + 8, f"{tallest:,}", "end"), Label(left - 8, base, "0", "end")]
     if not tallest:
-        labels = [Label(left + width / 2, top + height / 2, "no sequence has an open frame", "middle")]
-    if summary["min_score"] is not None:
-        x = left + width * summary["min_score"]
-        rects.append(Rect("cut", x - 0.75, top - 8, 1.5, height + 8, f"cut at {summary['min_score']:g}"))
+        labels = [Label(left + width / 2, top + height / 2, "no sequence has a score", "middle")]
+    lowest, highest = summary["rule"]["cutoffs"]
+    title = f"virus from {lowest:g} on" if lowest == highest else f"virus from {lowest:g} to {highest:g} on"
+    x, wide = left + width * lowest, width * (highest - lowest)
+    rects.append(Rect("cut", x - 0.75, top - 8, wide + 1.5, height + 8, title))
     return Picture(left + width + 16, top + height + 28, rects, labels)
 
 
@@ -152,6 +156,21 @@ def bars(rows: Mapping[str, Mapping[str, int]], left: float, width: float) -> Pi
         labels.append(Label(left - 10, y + 12, short, "end"))
         labels.append(Label(left + width + 10, y + 12, f"{row['virus']:,} of {total:,} virus"))
     return Picture(left + width + 190, len(rows) * line + 6, rects, labels)
+
+
+def curve(points: Sequence[Sequence[Mapping[str, float]]], value: str) -> Picture:
+    """A value of the points, 0 to 1, against the cut-off; one line for each length, of class `length0` on."""
+    left, top, width, height = 40.0, 12.0, 400.0, 200.0
+    lines = []
+    for number, line in enumerate(points):
+        at = [(left + width * p["score"], top + height * (1 - p[value])) for p in line]
+        lines.append((f"length{number}", " ".join(f"{x:.1f},{y:.1f}" for x, y in at)))
+    base = top + height
+    ticks = (0, 0.25, 0.5, 0.75, 1)
+    labels = [Label(left + width * share, base + 18, f"{share:g}", "middle") for share in ticks]
+    labels += [Label(left - 8, base - height * share + 4, f"{share:.0%}", "end") for share in ticks]
+    rects = [Rect("grid", left, base - height * share, width, 0.75, "") for share in ticks]
+    return Picture(left + width + 16, base + 26, rects, labels, lines=lines)
 
 
 def _counted(count: int, unit: str) -> str:

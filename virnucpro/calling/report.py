@@ -10,8 +10,11 @@ from typing import Any
 import jinja2
 
 import virnucpro
-from virnucpro.calling.figures import OUTCOMES, bars, flow, histogram, outcomes
+from virnucpro.calling.calibration import Calibration
+from virnucpro.calling.figures import OUTCOMES, bars, curve, flow, histogram, outcomes
 from virnucpro.calling.tables import MISSING
+from virnucpro.calling.verdict import calibration_of
+from virnucpro.defaults import PRESETS
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
 from virnucpro.models.model_set import ModelSet
@@ -29,7 +32,10 @@ _KEY = (
     "token_budget",
 )
 _SUMMED = ("sequences", "unique_sequences", "tokens", "seconds", "compute_seconds", "batches", "recomputed")
-_SUMMARY_KEYS = {"sample", "records", "windows", "frames", "status", "calls", "histogram", "length_classes"}
+_SUMMARY_KEYS = {
+    *("sample", "rule", "records", "windows", "frames"),
+    *("status", "calls", "evidence", "histogram", "length_classes"),
+}
 _REFUSAL_KEYS = {"sample", "reason"}
 _LOST = "a task of it failed; the log of the run names it"
 OVERVIEW = (
@@ -69,10 +75,11 @@ def report(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"sample {name!r} was given twice; give each sample a name of its own")
-    info = run_info(ModelSet.open(models), _read(options), summaries, stages, failed)
+    opened = ModelSet.open(models)
+    info = run_info(opened, _read(options), summaries, stages, failed)
     texts = {
         "run_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n",
-        "report.html": render(info, summaries),
+        "report.html": render(info, summaries, calibration_of(opened)),
         "summary.tsv": overview(summaries, failed),
     }
     for name, text in texts.items():
@@ -108,6 +115,7 @@ def run_info(
         },
         "model_set": {
             "name": models.name,
+            "notice": models.notice,
             "window_length": models.window_length,
             "embedding_sizes": models.embedding_sizes,
             "sources": models.manifest.get("sources", {}),
@@ -117,7 +125,8 @@ def run_info(
         "embedding": _aggregate(stages),
         "samples": {
             summary["sample"]: {
-                key: summary[key] for key in ("records", "bases", "windows", "frames", "status", "calls")
+                key: summary[key]
+                for key in ("rule", "records", "bases", "windows", "frames", "status", "calls", "evidence")
             }
             for summary in summaries
         },
@@ -125,7 +134,7 @@ def run_info(
     }
 
 
-def render(info: dict[str, Any], summaries: Sequence[dict[str, Any]]) -> str:
+def render(info: dict[str, Any], summaries: Sequence[dict[str, Any]], calibration: Calibration) -> str:
     """The HTML page, complete in itself; every text from outside is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("virnucpro", "calling"),
@@ -147,8 +156,35 @@ def render(info: dict[str, Any], summaries: Sequence[dict[str, Any]]) -> str:
         for summary in summaries
     ]
     return environment.get_template("report.html.j2").render(
-        info=info, samples=samples, totals=totals, labels=OUTCOMES, overview=bars(rows, 150, 520)
+        info=info,
+        samples=samples,
+        totals=totals,
+        labels=OUTCOMES,
+        overview=bars(rows, 150, 520),
+        expected=expected(calibration)
+        if any(summary["rule"]["score_all"] for summary in summaries)
+        else None,
     )
+
+
+def expected(calibration: Calibration) -> dict[str, Any]:
+    """What the calibration says of each cut-off, drawn, and of each preset in numbers."""
+    points = calibration.deciding.curve
+    rows = []
+    for number, (knot, line) in enumerate(zip(calibration.knots, points, strict=True)):
+        for preset in PRESETS:
+            cutoff = float(calibration.deciding.presets[preset][number])
+            nearest = min(line, key=lambda point: abs(point["score"] - cutoff), default=None)
+            rows.append({"length": knot, "preset": preset, "cutoff": cutoff, "point": nearest})
+    return {
+        "knots": calibration.knots,
+        "rows": rows,
+        "classes": sorted(
+            {kind for line in points for point in line for kind in point["false_positive_rate"]}
+        ),
+        "recall": curve(points, "recall"),
+        "precision": curve(points, "precision"),
+    }
 
 
 def _filled(classes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

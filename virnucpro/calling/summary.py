@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from virnucpro.calling.rollup import CALLS
+from virnucpro.calling.verdict import CALLS, KINDS
 from virnucpro.files import atomic
 from virnucpro.sequences.extract import STATUSES
 
@@ -22,19 +23,22 @@ def length_class(length: int) -> str:
 
 @dataclass
 class Summary:
-    """Counts of one sample; `min_score` is the cut they were made with, if any."""
+    """Counts of one sample; `rule` says how it was called, as `Judge.facts` has it."""
 
     sample: str
-    min_score: float | None
+    rule: dict[str, Any]
+    notice: str | None = None  # what must be known of the model set
     records: int = 0
     bases: int = 0
     viral_bases: int = 0
     windows: int = 0
     windows_with_frame: int = 0
+    windows_scored: int = 0
     frames: int = 0
     viral_windows: int = 0
     status: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CALLS, 0))
+    evidence: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     length_classes: dict[str, dict[str, int]] = field(
         default_factory=lambda: {
             name: dict.fromkeys(CALLS, 0) for name in [*(name for _, name in _LENGTHS), _LONGEST]
@@ -44,19 +48,21 @@ class Summary:
         default_factory=lambda: {"virus": [0] * BINS, "others": [0] * BINS}
     )
 
-    def add_record(self, length: int, status: str, call: str, virus_score: float | None) -> None:
-        """Count one input record, whatever became of it."""
+    def add_record(self, length: int, status: str, evidence: str, call: str, score: float) -> None:
+        """Count one input record, whatever became of it; `evidence` and `score` as in the table."""
         self.records += 1
         self.bases += length
         self.viral_bases += length if call == "virus" else 0
         self.status[status] += 1
         self.calls[call] += 1
         self.length_classes[length_class(length)][call] += 1
-        if virus_score is not None:
-            self.histogram[call][min(int(virus_score * BINS), BINS - 1)] += 1
+        if call != "no_call":
+            self.evidence[evidence] += 1
+            self.histogram[call][min(int(score * BINS), BINS - 1)] += 1
 
     def add_window(self, frames: int, call: str) -> None:
         self.windows += 1
+        self.windows_scored += call != "no_call"
         self.frames += frames
         self.windows_with_frame += frames > 0
         self.viral_windows += call == "virus"
@@ -67,7 +73,9 @@ class Summary:
         assert self.records == sum(self.status.values()) == sum(self.calls.values())
         assert self.records == sum(sum(row.values()) for row in self.length_classes.values())
         assert self.status["called"] == scored == sum(map(sum, self.histogram.values()))
-        assert self.viral_windows <= self.windows_with_frame <= min(self.windows, self.frames)
+        assert scored == sum(self.evidence.values())
+        assert self.viral_windows <= self.windows_scored <= self.windows
+        assert self.windows_with_frame <= min(self.windows, self.frames)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -94,7 +102,9 @@ class Summary:
         content: dict[str, Any] = {
             "id": "virnucpro_calls",
             "section_name": "VirNucPro",
-            "description": "What became of every input sequence.",
+            "description": " ".join(
+                ["What became of every input sequence.", *([escape(self.notice)] if self.notice else [])]
+            ),
             "plot_type": "bargraph",
             "pconfig": {
                 "id": "virnucpro_calls_plot",

@@ -69,6 +69,11 @@ def fetch(name: str, esm2: str | None, dnabert_s: str | None, classifier: str | 
     "--dnabert-s", required=True, type=FILE, help="Folder with config.json, weights, tokenizer.json."
 )
 @click.option("--classifier", required=True, type=FILE, help="VirNucPro's .pth, or safetensors.")
+@click.option("--composition", type=FILE, help="Composition model.  [default: what comes with virnucpro]")
+@click.option(
+    "--calibration", type=FILE, help="Calibration of this set.  [default: that of composition alone]"
+)
+@click.option("--score-all", is_flag=True, help="Let the calibrated score decide by default.")
 @click.option(
     "--window-length", type=click.IntRange(3), default=500, show_default=True, help="Bases a window."
 )
@@ -85,6 +90,9 @@ def create(
     esm2: Path,
     dnabert_s: Path,
     classifier: Path,
+    composition: Path | None,
+    calibration: Path | None,
+    score_all: bool,
     window_length: int,
     precision: tuple[str, ...],
 ) -> None:
@@ -93,10 +101,13 @@ def create(
     All parts become safetensors, checked against each other. A .pth classifier is read through an
     allow-list; no code in any file runs.
     """
+    from virnucpro.calling.calibration import Calibration
     from virnucpro.locks import lock, lock_file
     from virnucpro.models.assemble import assemble_model_set
     from virnucpro.models.fetch import local_part
 
+    if calibration:
+        Calibration.read(calibration)
     parts = {"esm2": esm2, "dnabert_s": dnabert_s, "classifier": classifier}
     with lock(lock_file(directory)):
         made = assemble_model_set(
@@ -106,6 +117,9 @@ def create(
             classifier=classifier,
             window_length=window_length,
             precision=precision,
+            composition=composition,
+            calibration=calibration,
+            score_all=score_all,
             about={"sources": {part: local_part(path).source for part, path in parts.items()}},
         )
     click.echo(f"{made.directory}: model set {made.name!r}, windows of {made.window_length} bases")

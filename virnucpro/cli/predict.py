@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from virnucpro.cli.options import TokenBudget
-from virnucpro.defaults import ATTENTION, DEVICES, MODEL_SET, PRECISIONS, SPLIT_SIZE
+from virnucpro.defaults import (
+    ATTENTION,
+    DEVICES,
+    MODEL_SET,
+    PRECISIONS,
+    PRESET,
+    PRESETS,
+    SPLIT_SIZE,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +28,20 @@ log = logging.getLogger(__name__)
 @click.option(
     "--expected-length", "-e", type=click.IntRange(3), help="Bases a window.  [default: the model set's]"
 )
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Call viral only from this score on.")
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help=f"Cut-offs of the model set's calibration.  [default: {PRESET}, where calibrated scores decide]",
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="One cut-off on the virus score, for a preset's."
+)
+@click.option(
+    "--score-all/--no-score-all",
+    default=None,
+    help="Let the calibrated score decide, also without an open frame; or the original's rule, from open "
+    "frames alone.  [default: the model set's]",
+)
 @click.option("--parallel", is_flag=True, help="ESM-2 on v2.0: packed batches, one rank a device.")
 @click.option("--v1-fallback", is_flag=True, help="ESM-2 back on v1.0, also with --parallel.")
 @click.option("--device", "-d", type=click.Choice(DEVICES), default="auto", show_default=True)
@@ -65,7 +86,9 @@ def predict(
     models: str,
     output_dir: Path | None,
     expected_length: int | None,
+    preset: str | None,
     min_score: float | None,
+    score_all: bool | None,
     parallel: bool,
     v1_fallback: bool,
     device: str,
@@ -101,7 +124,14 @@ def predict(
         output_dir or Path(f"{sample_name(fasta)}_predictions"),
         model_set,
         prediction.Options(
-            expected_length or model_set.window_length, split_size, device, precision, attention, min_score
+            expected_length or model_set.window_length,
+            split_size,
+            device,
+            precision,
+            attention,
+            min_score,
+            preset,
+            score_all,
         ),
         gpus=_ranks(parallel, device, gpus),
         threads=threads,

@@ -73,7 +73,9 @@ def fetch_model_set(name: str, given: Mapping[str, str]) -> ModelSet:
         log.info("putting the parts together in %s", directory)
         return assemble_model_set(
             directory,
-            **{part: taken.path for part, taken in parts.items()},
+            esm2=parts["esm2"].path,
+            dnabert_s=parts["dnabert_s"].path,
+            classifier=parts["classifier"].path,
             window_length=facts["window_length"],
             name=name,
             precision=facts["precision"],

@@ -15,13 +15,20 @@ from virnucpro.models.checksums import file_sha256
 MANIFEST = "manifest.json"
 _READ_FROM_A_FOLDER = (".json", ".safetensors", ".bin")  # configuration, tokenizer, weights in any layout
 _BUNDLED = Path(__file__).parent.parent / "model_sets"
+BUNDLED_PARTS = {  # that serve every set which has none of its own
+    "composition": _BUNDLED / "mini" / "composition.safetensors",
+    "calibration": _BUNDLED / "mini" / "calibration.json",
+}
 
 
 @dataclass(frozen=True)
 class ModelSet:
     """An opened model set: `window_length` in bases, `esm2` and `classifier` weight files, `dnabert_s` a
     folder with weights, configuration and tokenizer, the `precision`s it may run in, and the numbers in each
-    encoder's embeddings. The files exist and have the manifest's sizes."""
+    encoder's embeddings. `composition` and `calibration`: the set's own files, or for a set made without any
+    those that come with virnucpro. `score_all`: whether the calibrated score decides by default.
+    `demonstration`: a set to try things with, not for findings. The files exist and have the manifest's
+    sizes."""
 
     directory: Path
     name: str
@@ -29,6 +36,10 @@ class ModelSet:
     esm2: Path
     dnabert_s: Path
     classifier: Path
+    composition: Path
+    calibration: Path
+    score_all: bool
+    demonstration: bool
     precision: tuple[str, ...]
     embedding_sizes: Mapping[str, int]
     manifest: Mapping[str, Any]
@@ -49,6 +60,10 @@ class ModelSet:
             esm2=directory / manifest["esm2"],
             dnabert_s=directory / manifest["dnabert_s"],
             classifier=directory / manifest["classifier"],
+            composition=_part(directory, manifest, "composition"),
+            calibration=_part(directory, manifest, "calibration"),
+            score_all=manifest.get("score_all", False),
+            demonstration=manifest.get("demonstration", False),
             precision=tuple(manifest["precision"]),
             embedding_sizes=manifest["embedding_sizes"],
             manifest=manifest,
@@ -67,10 +82,26 @@ class ModelSet:
                 )
         return opened
 
+    @property
+    def notice(self) -> str | None:
+        """What a person must know of a set that is not a published one; nothing of those."""
+        if self.demonstration:
+            return (
+                f"{self.name} is a demonstration: small models, trained on a few public genomes. It is not "
+                "the published VirNucPro, and its calls are not for findings."
+            )
+        return None if self.name in published() else f"{self.name} is not one of the published model sets."
+
+    @property
+    def own_calibration(self) -> bool:
+        """Whether the calibration was made for this set, so that it may know its frame scores."""
+        return "calibration" in self.manifest
+
     def _read(self) -> list[Path]:
         """Every file that a part is read from."""
         parts = [path for path in sorted(self.dnabert_s.glob("[!.]*")) if path.suffix in _READ_FROM_A_FOLDER]
-        return [self.esm2, self.classifier, *parts]
+        own = [self.directory / self.manifest[key] for key in BUNDLED_PARTS if key in self.manifest]
+        return [self.esm2, self.classifier, *own, *parts]
 
     def sha256(self, path: Path) -> str:
         """The manifest's checksum of one of the set's files."""
@@ -134,6 +165,15 @@ _SHAPE: Mapping[str, Callable[[Any], bool]] = {
     ),
 }
 
+_MAY_STATE: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(BUNDLED_PARTS, _is_name),
+    **dict.fromkeys(("score_all", "demonstration"), lambda value: type(value) is bool),
+}
+
+
+def _part(directory: Path, manifest: Mapping[str, Any], key: str) -> Path:
+    return directory / manifest[key] if key in manifest else BUNDLED_PARTS[key]
+
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
@@ -142,10 +182,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.parent}: no {MANIFEST} in it; this is no model set") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a model set's manifest ({error})") from None
-    for key, fits in _SHAPE.items():
+    for key in _SHAPE:
         if not isinstance(manifest, dict) or key not in manifest:
             raise InputError(f"{path}: not a model set's manifest (it has no {key!r})")
-        if not fits(manifest[key]):
+    for key, fits in {**_SHAPE, **_MAY_STATE}.items():
+        if key in manifest and not fits(manifest[key]):
             raise InputError(f"{path}: not a model set's manifest ({key!r} is {manifest[key]!r:.100})")
     return dict(manifest)
 

@@ -26,7 +26,7 @@ from virnucpro.locks import lock
 LOCK = ".virnucpro.lock"
 PUBLISHED = (
     *("prediction_results.txt", "prediction_results_highestscore.csv"),
-    *("{}_contigs.tsv", "{}_windows.tsv", "{}_viral.fa", "{}_mqc.json"),
+    *("{}_contigs.tsv", "{}_windows.tsv", "{}_viral_ngs.tsv", "{}_viral.fa", "{}_mqc.json"),
 )
 _INTERMEDIATE = re.compile(
     r"intermediate/(.+_(chunked\d+\.fa|identified_\w+\.faa?)|embeddings\w*\.h5|\w+/output_\w+\.(fa|pt))"

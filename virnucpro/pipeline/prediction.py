@@ -13,6 +13,7 @@ from virnucpro.calling.consensus import consensus
 from virnucpro.calling.merge import merge_pair
 from virnucpro.calling.predict import predict
 from virnucpro.calling.report import report
+from virnucpro.calling.verdict import Judge
 from virnucpro.defaults import SPLIT_SIZE
 from virnucpro.embedding.device import choose
 from virnucpro.embedding.dnabert import embed_nucleotide_files
@@ -24,6 +25,7 @@ from virnucpro.embedding.ranks import check
 from virnucpro.files import atomic, file_number, sample_name
 from virnucpro.journal import Journal
 from virnucpro.models.checksums import file_sha256
+from virnucpro.models.composition import load_composition
 from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gpu_inference
 from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
@@ -38,7 +40,8 @@ _stream_h5_to_pt_files = h5_to_pt  # the name users of the reference import
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What decides the result of a run; `run_info.json` records it. `expected_length`: bases a window."""
+    """What decides the result of a run; `run_info.json` records it. `expected_length`: bases a window.
+    `preset`, `score_all`: None for the default, and for the model set's."""
 
     expected_length: int
     split_size: int = SPLIT_SIZE
@@ -46,6 +49,8 @@ class Options:
     precision: str = "auto"
     attention: str = "auto"
     min_score: float | None = None
+    preset: str | None = None
+    score_all: bool | None = None
 
 
 def run_prediction(
@@ -78,6 +83,11 @@ def run_prediction(
     sample = sample_name(input_file)
     choose(options.device, options.precision, allowed=models.precision)  # before any work
     models.verify()
+    judge = Judge.of(models, options.score_all, options.preset, options.min_score)
+    options = replace(options, score_all=judge.score_all)
+    if models.notice:
+        log.info("%s", models.notice)
+    log.info("Calls: %s", judge.facts()["rule"])
     architecture = "v2.0" if use_v2_architecture else "v1.0"
     config = replace(
         runtime_config or RuntimeConfig(threads=threads or allotted(), force_restart=force_restart),
@@ -91,9 +101,8 @@ def run_prediction(
         else:
             work = output.attempt(resume)
             try:
-                _Work(work, sample, input_file, models, options, architecture, gpus, config).make(
-                    keep_intermediate
-                )
+                made = _Work(work, sample, input_file, models, options, judge, architecture, gpus, config)
+                made.make(keep_intermediate)
             finally:
                 output.discard_if_nothing_was_done(work)
             output.publish(work, keep_intermediate)
@@ -104,7 +113,8 @@ def run_prediction(
 def _run_key(input_file: Path, models: ModelSet, options: Options, architecture: str) -> str:
     """Names an unfinished run by all that its intermediate files depend on: none is taken for another's."""
     check_file(input_file)
-    depends = [__version__, file_sha256(input_file), models.manifest["files"], asdict(options), architecture]
+    files = [file_sha256(path) for path in (input_file, models.composition, models.calibration)]
+    depends = [__version__, *files, models.manifest["files"], asdict(options), architecture]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,12 +145,13 @@ class _Work:
         input_file: Path,
         models: ModelSet,
         options: Options,
+        judge: Judge,
         architecture: str,
         gpus: Sequence[str | None],
         config: RuntimeConfig,
     ) -> None:
         self.folder, self.sample, self.input_file = folder, sample, input_file
-        self.models, self.options, self.architecture = models, options, architecture
+        self.models, self.options, self.judge, self.architecture = models, options, judge, architecture
         self.gpus, self.config = gpus, config
         self.journal, self.keep = Journal(folder), _Keep(folder)
         self.result, self.tables = folder / "result", folder / "tables"
@@ -241,8 +252,9 @@ class _Work:
         records, layout = (self.tables / f"{self.sample}_{name}.tsv" for name in ("records", "layout"))
         summary = self.folder / "summary.json"
         consensus(
-            self.sample, self.input_file, records, layout, scores, self.result, self.options.min_score
-        ).write(summary)
+            self.sample, self.input_file, records, layout, scores, self.result,
+            load_composition(self.models.composition), self.judge, self.models.notice,
+        ).write(summary)  # fmt: skip
         options = self.folder / "options.json"
         with atomic(options) as temporary:
             temporary.write_text(json.dumps({**asdict(self.options), "architecture": self.architecture}))

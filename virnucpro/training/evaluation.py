@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.calling.rollup import RollUp
+from virnucpro.calling.verdict import TIE
 from virnucpro.training.data import Genome
 from virnucpro.training.fragments import Fragment, always, sample
 
@@ -63,26 +63,23 @@ def evaluate(
             f"{seed}/test/{length}",
             only_with_frames=False,
         )
-        rows += _rows(drawn, [roll_up(windows) for windows in frame_scores(drawn)], length)
+        rows += _rows(drawn, np.array([roll_up(windows) for windows in frame_scores(drawn)]), length)
     return sorted(rows, key=lambda row: (-row.label, row.kind, row.length))
 
 
-def roll_up(windows: Iterable[NDArray[np.float32]]) -> RollUp:
-    """One fragment's call, rolled up as the pipeline does; a window is (frames, 2): P(others), P(virus)."""
-    rollup = RollUp()
-    for scores in windows:
-        if len(scores):
-            others, virus = scores.max(axis=0).tolist()
-            rollup.add(others, virus, virus >= others)
-    return rollup
+def roll_up(windows: Iterable[NDArray[np.float32]]) -> float:
+    """One fragment's score by the original's rule, viral from `TIE` on, NaN without any frame; a window is
+    (frames, 2): P(others), P(virus)."""
+    highest = [scores.max(axis=0).astype(float) for scores in windows if len(scores)]
+    return float(np.mean([virus / (virus + others) for others, virus in highest])) if highest else np.nan
 
 
-def _rows(fragments: Sequence[Fragment], rollups: Sequence[RollUp], length: int) -> list[Row]:
+def _rows(fragments: Sequence[Fragment], score: NDArray[np.float64], length: int) -> list[Row]:
     label = np.array([fragment.label for fragment in fragments])
     kind = np.array([fragment.kind for fragment in fragments])
-    scored = np.array([rollup.windows > 0 for rollup in rollups])
-    called = np.array([rollup.call(None) == "virus" for rollup in rollups])
-    ranked = np.array([rollup.virus_score if rollup.windows else -1.0 for rollup in rollups])
+    scored = ~np.isnan(score)
+    called = score >= TIE
+    ranked = np.where(scored, score, -1.0)
     rows = []
     for name in dict.fromkeys(kind.tolist()):
         own = kind == name

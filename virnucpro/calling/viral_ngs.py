@@ -1,13 +1,11 @@
-"""From the windows of one record to one call: ours, and the roll-up that viral-ngs computes.
+"""The roll-up that viral-ngs computes from the scored windows of a record, in a table of its own.
 
-Ours: the score of a record is the mean over its scored windows, its call the majority of their calls.
-The roll-up weighs every window by how decided it is; its cut-offs are those of viral-ngs.
+Every window weighs by how decided it is; cut-offs and rounding are viral-ngs's. It is another verdict than
+ours, so it stands in no table of ours.
 """
 
 from math import sqrt
 from typing import NamedTuple
-
-CALLS = ("virus", "others", "no_call")
 
 _SURE, _WEAK, _BOTH = 0.8, 0.3, 0.7  # a confident window: winner > 0.8, loser < 0.3; ambiguous: both > 0.7
 _CUT, _HIGH_CUT = 0.3, 0.6  # on |weighted_delta|
@@ -21,22 +19,21 @@ _DEMOTED = {
 }
 
 
-def call(virus_wins: bool, virus_score: float, min_score: float | None) -> str:
-    """`virus` when it wins and reaches `min_score` (if one is set), else `others`."""
-    return "virus" if virus_wins and (min_score is None or virus_score >= min_score) else "others"
+class Verdict(NamedTuple):
+    """The columns after `ID`; numbers rounded to 3 digits, as viral-ngs writes them."""
 
-
-class Tier(NamedTuple):
-    """The roll-up's verdict; numbers rounded to 3 digits, as viral-ngs writes them."""
-
+    call: str
     tier: str
     weighted_delta: float
+    n_chunks: int
     n_confident_viral: int
     n_confident_nonviral: int
     n_ambiguous: int
     viral_proportion: float
     nonviral_proportion: float
-    rollup_call: str
+
+
+VIRAL_NGS = ("ID", *Verdict._fields)
 
 
 class RollUp:
@@ -44,37 +41,23 @@ class RollUp:
 
     def __init__(self) -> None:
         self.windows = 0
-        self.viral_windows = 0
-        self._virus = 0.0
         self._delta = 0.0
         self._weight = 0.0
         self._confident_viral = 0
         self._confident_nonviral = 0
         self._ambiguous = 0
 
-    def add(self, others: float, virus: float, viral: bool) -> None:
-        """One window: its two maxima over its frames, and whether it was called virus."""
+    def add(self, others: float, virus: float) -> None:
+        """One window: its two maxima over its frames."""
         weight = sqrt(abs(virus - others))
         self.windows += 1
-        self.viral_windows += viral
-        self._virus += virus
         self._delta += (virus - others) * weight
         self._weight += weight
         self._confident_viral += virus > _SURE and others < _WEAK
         self._confident_nonviral += others > _SURE and virus < _WEAK
         self._ambiguous += virus > _BOTH and others > _BOTH
 
-    @property
-    def virus_score(self) -> float:
-        """Mean over the scored windows, to 9 significant digits, which is what the table says."""
-        return float(f"{self._virus / self.windows:.9g}")
-
-    def call(self, min_score: float | None) -> str:
-        if self.windows == 0:
-            return "no_call"
-        return call(2 * self.viral_windows >= self.windows, self.virus_score, min_score)
-
-    def tier(self) -> Tier:
+    def verdict(self) -> Verdict:
         """Needs one scored window at least."""
         # All weights are zero only when all deltas are.
         delta = self._delta / self._weight if self._weight > 0 else 0.0
@@ -89,15 +72,16 @@ class RollUp:
             verdict, tier = "Ambiguous", "review"
         if self.windows < _MIN_WINDOWS:
             tier = _DEMOTED[tier]
-        return Tier(
+        return Verdict(
+            call=verdict,
             tier=tier,
             weighted_delta=round(delta, 3) + 0.0,  # no minus before a zero
+            n_chunks=self.windows,
             n_confident_viral=self._confident_viral,
             n_confident_nonviral=self._confident_nonviral,
             n_ambiguous=self._ambiguous,
             viral_proportion=round(viral, 3),
             nonviral_proportion=round(nonviral, 3),
-            rollup_call=verdict,
         )
 
 

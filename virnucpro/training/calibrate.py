@@ -1,0 +1,258 @@
+"""Fit a model set's calibration, presets and curve from scores of sequences that it was not trained on.
+
+Everything is measured at even odds: viruses weigh as much as everything else, and within each the classes
+weigh the same, however many sequences of each there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.calling.calibration import KNOTS, Calibration, Fit, Floats, sigmoid
+from virnucpro.errors import InputError
+
+MIN_OF_A_LABEL = 20  # sequences, for a length to have coefficients of its own
+BINS = 10
+# Highest false positive rates that a preset may have at any length, by class.
+STRICT_RATE = 0.01
+BALANCED_RATES = {"human": 0.05, "bacteria": 0.15, "archaea": 0.20}
+BALANCED_RATE = 0.15  # of every other class
+SENSITIVE_RATE = 0.25  # the mean over the classes
+_LEAST_RECALL = 0.1  # a cut-off that finds less than this is no use, whatever its rates
+_COST = 0.01  # of F1 or recall, that one cut-off for all lengths may cost
+_CUTS = np.round(np.arange(0.005, 1.0, 0.005), 3)
+_SHOWN = np.round([0.01, *np.arange(0.05, 0.96, 0.05), 0.97, 0.99], 2)  # scores of the curve
+_RIDGE = 1.0  # as much as one sequence says; it keeps coefficients finite where classes do not overlap
+
+Ints = NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """n sequences of known origin. `composition`, `frames`, `share`, `length`: as `Calibration.score` takes
+    them; `label`: 1 for viruses; `kind`: the class."""
+
+    composition: Floats
+    frames: Floats
+    share: Floats
+    length: Floats
+    label: Ints
+    kind: NDArray[np.str_]
+
+    def of(self, chosen: NDArray[Any]) -> "Scored":
+        """Those chosen by a mask or by indices."""
+        return Scored(**{name: values[chosen] for name, values in vars(self).items()})
+
+
+def fit_calibration(scored: Scored, with_frames: bool, about: Mapping[str, Any] | None = None) -> Calibration:
+    """The calibration of a model set, from validation sequences of about the lengths `KNOTS`.
+
+    `with_frames`: whether frame scores are calibrated too. Sequences without composition log-odds are left
+    out. Raises `InputError` when no length has `MIN_OF_A_LABEL` sequences of both labels.
+    """
+    scored = scored.of(~np.isnan(scored.composition))
+    composition, error = _fit(scored, [scored.composition], [0])
+    errors, both = {"composition": error}, None
+    if with_frames:
+        terms = [scored.composition, scored.share * np.nan_to_num(scored.frames), scored.share]
+        both, errors["frames"] = _fit(scored, terms, [0, 1])
+    facts = {"sequences": len(scored.label), "expected_calibration_error": errors, **(about or {})}
+    return Calibration(composition, both, about=facts)
+
+
+def _fit(
+    scored: Scored, terms: Sequence[Floats], not_negative: Sequence[int]
+) -> tuple[Fit, dict[str, float]]:
+    """The fit on these terms (n,), and its expected calibration error by length."""
+    design = np.column_stack([np.ones(len(scored.label)), *terms])
+    coefficients = _at_knots(scored, design, [1 + number for number in not_negative])
+    x = np.log(scored.length)
+    here = np.column_stack([np.interp(x, np.log(KNOTS), column) for column in coefficients.T])
+    score = sigmoid((design * here).sum(axis=1))
+    near = nearest_knot(scored.length)
+    measured, error = {}, {}
+    for k in np.unique(near).tolist():
+        own, part = score[near == k], scored.of(near == k)
+        measured[k] = Rates.of(own, part)
+        error[str(KNOTS[k])] = round(expected_calibration_error(own, part.label, even(part)), 4)
+    rates = _nearest(measured)
+    presets = choose_presets(rates)
+    curve = [found.curve([cuts[k] for cuts in presets.values()]) for k, found in enumerate(rates)]
+    return Fit(coefficients, presets, curve), error
+
+
+def expected_calibration_error(score: Floats, label: Ints, weight: Floats, bins: int = BINS) -> float:
+    """The weighted mean, over bins of the score, of how far its mean is from the share of viruses."""
+    bin_ = np.minimum((score * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_, weights=weight * (score - label), minlength=bins)
+    return float(np.abs(gap).sum() / weight.sum())
+
+
+def even(scored: Scored) -> Floats:
+    """Weights (n,) that sum to n: both labels alike, and within each label all classes alike."""
+    weight = np.zeros(len(scored.label))
+    for label in (0, 1):
+        kinds = np.unique(scored.kind[scored.label == label])
+        for kind in kinds:
+            own = (scored.label == label) & (scored.kind == kind)
+            weight[own] = 1.0 / own.sum() / len(kinds)
+    return np.asarray(weight * len(weight) / max(weight.sum(), 1e-300))
+
+
+def nearest_knot(length: Floats) -> Ints:
+    """Which of `KNOTS` is nearest, by ratio, to each length (n,)."""
+    return np.asarray(np.abs(np.log(length)[:, None] - np.log(KNOTS)).argmin(axis=1))
+
+
+def _at_knots(scored: Scored, design: Floats, not_negative: Sequence[int]) -> Floats:
+    """Coefficients (knots, m) for the columns of `design` (n, m); a length without enough sequences takes
+    those of the nearest that has them. A sequence between two knots counts for both, for the nearer more."""
+    x = np.log(scored.length)
+    fitted: dict[int, Floats] = {}
+    for k in range(len(KNOTS)):
+        hat = np.interp(x, np.log(KNOTS), np.eye(len(KNOTS))[k])
+        own = hat > 0
+        part = scored.of(own)
+        if min((part.label == label).sum() for label in (0, 1)) >= MIN_OF_A_LABEL:
+            fitted[k] = logistic(design[own], part.label, even(part) * hat[own], not_negative)
+    if not fitted:
+        raise InputError(
+            f"calibration needs {MIN_OF_A_LABEL} viruses and as many others of one length at least, and "
+            f"found {int(scored.label.sum())} and {int((scored.label == 0).sum())} in all; add sequences"
+        )
+    return np.array(_nearest(fitted))
+
+
+def _nearest(found: Mapping[int, T]) -> list[T]:
+    """One for each knot: its own, or that of the nearest that has one."""
+    return [found[min(found, key=lambda other: abs(other - k))] for k in range(len(KNOTS))]
+
+
+def logistic(x: Floats, y: Ints, weight: Floats, not_negative: Sequence[int]) -> Floats:
+    """Coefficients (m,) of a weighted logistic regression on `x` (n, m), by Newton's method; those of the
+    columns `not_negative` are 0 where they would fall below."""
+    kept = list(range(x.shape[1]))
+    while True:
+        found = np.zeros(x.shape[1])
+        found[kept] = _newton(x[:, kept], y, weight)
+        below = [column for column in kept if column in not_negative and found[column] < 0]
+        if not below:
+            return found
+        kept.remove(min(below, key=lambda column: found[column]))
+
+
+def _newton(x: Floats, y: Ints, weight: Floats) -> Floats:
+    def loss(beta: Floats) -> float:
+        z = x @ beta
+        return float((weight * (np.logaddexp(0, z) - y * z)).sum() + 0.5 * _RIDGE * beta @ beta)
+
+    beta = np.zeros(x.shape[1])
+    for _ in range(100):
+        p = sigmoid(x @ beta)
+        gradient = x.T @ (weight * (p - y)) + _RIDGE * beta
+        curvature = (x * (weight * p * (1 - p))[:, None]).T @ x + _RIDGE * np.eye(x.shape[1])
+        step = np.linalg.solve(curvature, gradient)
+        while loss(beta - step) > loss(beta) and np.abs(step).max() > 1e-10:
+            step = step / 2
+        beta = beta - step
+        if np.abs(step).max() < 1e-8:
+            break
+    return np.asarray(beta)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What each cut-off of `_CUTS` (m) does at one length: `recall` (m,), the mean over the viral classes,
+    and `wrong`, (m,) for each other class, its false positive rate."""
+
+    recall: Floats
+    wrong: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, score: Floats, scored: Scored, cuts: Floats = _CUTS) -> "Rates":
+        """From scores (n,) and what they are scores of."""
+
+        def reached(kind: str, label: int) -> Floats:
+            own = np.sort(score[(scored.kind == kind) & (scored.label == label)])
+            return np.asarray(1.0 - np.searchsorted(own, cuts, side="left") / len(own))
+
+        viral, others = (np.unique(scored.kind[scored.label == label]) for label in (1, 0))
+        found = [reached(str(kind), 1) for kind in viral]
+        recall = np.mean(found, axis=0) if found else np.zeros(len(cuts))
+        return cls(recall, {str(kind): reached(str(kind), 0) for kind in others})
+
+    @property
+    def mean_wrong(self) -> Floats:
+        return np.mean(list(self.wrong.values()), axis=0) if self.wrong else np.zeros(len(self.recall))
+
+    @property
+    def precision(self) -> Floats:
+        """At even odds; 1 where nothing is called."""
+        called = self.recall + self.mean_wrong
+        return np.divide(self.recall, called, out=np.ones(len(called)), where=called > 0)
+
+    @property
+    def f1(self) -> Floats:
+        return np.asarray(2 * self.recall / (1.0 + self.recall + self.mean_wrong))
+
+    def excess(self, limits: Mapping[str, float], default: float) -> Floats:
+        """By how much the false positive rates are over their limits, summed; infinite for a useless cut."""
+        over = np.zeros(len(self.recall))
+        for kind, rate in self.wrong.items():
+            over += np.maximum(0.0, rate - limits.get(kind, default))
+        return np.where((self.recall < _LEAST_RECALL) & (self.recall < self.recall.max()), np.inf, over)
+
+    def curve(self, cuts: Sequence[float]) -> list[dict[str, Any]]:
+        """The points that the model set keeps, these cut-offs among them."""
+        points = []
+        for at in np.searchsorted(_CUTS, np.unique([*_SHOWN, *cuts]) - 1e-9):
+            points.append(
+                {
+                    "score": float(_CUTS[at]),
+                    "precision": round(float(self.precision[at]), 4),
+                    "recall": round(float(self.recall[at]), 4),
+                    "false_positive_rate": {k: round(float(r[at]), 4) for k, r in self.wrong.items()},
+                }
+            )
+        return points
+
+
+def choose_presets(rates: Sequence[Rates]) -> dict[str, Floats]:
+    """A cut-off for each preset and knot, from what every cut-off does at every knot.
+
+    strict: the best recall with at most 1 % of each class called; balanced: the best F1 among the cut-offs
+    that keep to `BALANCED_RATES`; sensitive: the best recall with a mean false positive rate of 25 % at most.
+    Where no cut-off keeps to the limits, the one that is over them by the least. One number serves all
+    lengths where that costs nearly nothing.
+    """
+    recall = [rate.recall for rate in rates]
+    strict = _choose([rate.excess({}, STRICT_RATE) for rate in rates], recall)
+    balanced = _choose(
+        [rate.excess(BALANCED_RATES, BALANCED_RATE) for rate in rates], [rate.f1 for rate in rates]
+    )
+    sensitive = _choose([np.maximum(0.0, rate.mean_wrong - SENSITIVE_RATE) for rate in rates], recall)
+    return {
+        "strict": np.maximum(strict, balanced),
+        "balanced": balanced,
+        "sensitive": np.minimum(sensitive, balanced),
+    }
+
+
+def _choose(over: Sequence[Floats], good: Sequence[Floats]) -> Floats:
+    """For each knot the cut-off that is least `over` its limits and, among these, as `good` as can be; or one
+    for all knots that keeps as near to the limits and is not worse, on average, by more than `_COST`."""
+
+    def best(over: Floats, good: Floats) -> int:
+        return int(np.where(over <= over.min() + 1e-9, good, -np.inf).argmax())
+
+    own = [best(*pair) for pair in zip(over, good, strict=True)]
+    all_over, all_good = np.sum(over, axis=0), np.mean(good, axis=0)
+    one = best(all_over, all_good)
+    reached = np.mean([values[at] for values, at in zip(good, own, strict=True)])
+    if all_over[one] <= sum(values.min() for values in over) + 1e-9 and all_good[one] >= reached - _COST:
+        own = [one] * len(own)
+    return np.asarray(_CUTS[own])
