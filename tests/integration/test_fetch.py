@@ -132,7 +132,7 @@ def test_brings_a_set_that_gives_what_its_sources_give(
     found = ModelSet.open(tmp_path / "models" / "here")
     found.verify()
     assert (
-        sorted(path.suffix for path in found.directory.rglob("*.*")) == [".json"] * 3 + [".safetensors"] * 3
+        sorted(path.suffix for path in found.directory.rglob("*.*")) == [".json"] * 4 + [".safetensors"] * 4
     )
     assert (found.name, found.precision) == ("here", ("fp32", "fp16"))
     assert found.embedding_sizes == {"dnabert_s": 48, "esm2": 320}
