@@ -3,7 +3,7 @@
 def readSamples(input) {
     def path = file(input, glob: false)
     if (path.isDirectory()) {
-        error("--input ${input}: is a folder; give a FASTA file, a quoted glob such as '${input}/*.fa', or a samplesheet")
+        error("--input ${input}: is a folder; give a file of sequences, a quoted glob such as '${input}/*.fa', or a samplesheet")
     }
     def samples = path.exists() ? (path.name.toLowerCase().endsWith('.csv') ? readSamplesheet(path) : [[sampleName(path), path]])
         : input =~ /[*?{\[]/ ? matching(input).collect { fasta -> [sampleName(fasta), fasta] }
@@ -59,7 +59,7 @@ def readSamplesheet(sheet) {
         }
         def fasta = row.fasta.contains('://') ? file(row.fasta, glob: false) : sheet.parent.resolve(row.fasta)
         if (!fasta.exists() || fasta.isDirectory()) {
-            error("${sheet}, line ${number}: no such FASTA file: ${row.fasta}")
+            error("${sheet}, line ${number}: no such file: ${row.fasta}")
         }
         [row.sample, fasta]
     }
@@ -70,9 +70,9 @@ def csvCells(line) {
     line.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/, -1).collect { cell -> cell.trim().replaceAll(/^"|"$/, '') }
 }
 
-// The file's name without .fa(sta)(.gz); the same rule as sample_name in virnucpro/files.py.
+// The file's name without .fa(sta)(.gz) and the like; the same rule as sample_name in virnucpro/files.py.
 def sampleName(fasta) {
-    fasta.name.replaceFirst(/(?i)\.(fa|fasta|fna|fas)(\.gz)?$/, '').replaceAll(/[^A-Za-z0-9._+-]/, '_')
+    fasta.name.replaceFirst(/(?i)\.(fa|fasta|fna|fas|fq|fastq)(\.(gz|bgz|bz2|xz|zst))?$|\.(bam|cram)$/, '').replaceAll(/[^A-Za-z0-9._+-]/, '_')
 }
 
 // Each sample becomes a folder of the output, beside pipeline_info/ and report.html; the rule of sample_name again.

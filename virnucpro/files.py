@@ -19,7 +19,7 @@ MARK = ".virnucpro"
 RESULTS, UNFINISHED, SHARDS = "results", "unfinished work", "shards of ESM-2"  # what marks say
 _PARTIAL = ".virnucpro-partial"
 _HALF_A_MARK = f".{MARK}{_PARTIAL}"
-_FASTA_SUFFIX = re.compile(r"\.(fa|fasta|fna|fas)(\.gz)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(fa|fasta|fna|fas|fq|fastq)(\.(gz|bgz|bz2|xz|zst))?$|\.(bam|cram)$", re.IGNORECASE)
 _LONGEST_NAME = 200  # of 255 bytes: `.<sample>_identified_nucleotide.fa.virnucpro-partial` must fit
 _UNFIT = re.compile(
     r"^[-#]|[\0-\x1f\x7f$*?]|\s$"
@@ -28,7 +28,7 @@ _TAKEN = ("", "pipeline_info", "report.html", "summary.tsv")
 
 
 def sample_name(path: Path) -> str:
-    """The file's name without `.fa(sta)(.gz)`; characters a shell could trip over become `_`.
+    """The file's name without `.fa(sta)(.gz)` and the like; characters a shell could trip over become `_`.
 
     The rule of functions/samples.nf as well. Raises `InputError` for a name that no sample, and so no folder
     of the output, can have.
@@ -36,7 +36,7 @@ def sample_name(path: Path) -> str:
     >>> sample_name(Path("reads/run 7.fasta.gz"))
     'run_7'
     """
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", _FASTA_SUFFIX.sub("", path.name))
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", _SUFFIX.sub("", path.name))
     if _UNFIT.search(path.name):
         shown = path.name.encode("unicode_escape").decode()
         why = "a file name must not begin with - or #, end with a blank, or hold $ * ? or control characters"

@@ -181,7 +181,9 @@ def test_help(tmp_path: Path) -> None:
     assert re.search(r"--input .*\[required\]", run.output)
 
 
-@pytest.mark.parametrize("name", ["reads.fa", "run 7.FASTA.gz", "a.b.fna", "x.fas", "odd[1].fa.txt", "é.fa"])
+@pytest.mark.parametrize(
+    "name", ["reads.fa", "run 7.FASTA.gz", "a.b.fna", "x.fas", "odd[1].fa.txt", "é.fa", "a.fq.zst", "b.BAM"]
+)
 def test_sample_names_are_those_of_the_package(name: str) -> None:
     """functions/samples.nf states the rule of virnucpro/files.py again: keep the two in step."""
     text = (ROOT / "functions" / "samples.nf").read_text()

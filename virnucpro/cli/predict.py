@@ -1,4 +1,4 @@
-"""`virnucpro predict`: one FASTA file to calls."""
+"""`virnucpro predict`: one file of sequences to calls."""
 
 import logging
 import os
@@ -104,7 +104,8 @@ def predict(
     force: bool,
     keep_intermediate: bool,
 ) -> None:
-    """Predict which sequences of FASTA (plain or gzip) are viral.
+    """Predict which sequences of FASTA are viral: a file of FASTA or FASTQ, plain or packed by gzip, bgzip,
+    bzip2, xz or zstd, of BAM or CRAM; a pipe, or - for standard input.
 
     Without --parallel everything runs on v1.0, on one device.
     """
@@ -112,6 +113,7 @@ def predict(
     from virnucpro.models.model_set import ModelSet
     from virnucpro.pipeline import prediction
     from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.pipeline.stream import sample_file
     from virnucpro.threads import allotted
 
     use_v2 = parallel and not v1_fallback
@@ -121,7 +123,7 @@ def predict(
     threads = threads or allotted()
     prediction.run_prediction(
         fasta,
-        output_dir or Path(f"{sample_name(fasta)}_predictions"),
+        output_dir or Path(f"{sample_name(sample_file(fasta))}_predictions"),
         model_set,
         prediction.Options(
             expected_length or model_set.window_length,

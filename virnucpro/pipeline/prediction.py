@@ -30,6 +30,7 @@ from virnucpro.models.model_set import ModelSet
 from virnucpro.pipeline.multi_gpu_inference import model_config_of, run_multi_gpu_inference
 from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.pipeline.stream import AtRest, sample_file
 from virnucpro.sequences.extract import extract_frames
 from virnucpro.sequences.text import check_file
 from virnucpro.threads import allotted, limit
@@ -69,7 +70,8 @@ def run_prediction(
     use_v2_architecture: bool = False,
     runtime_config: RuntimeConfig | None = None,
 ) -> None:
-    """Predict one FASTA file into `output_dir` (layout: docs/outputs of the pipeline, one sample).
+    """Predict one file of sequences, or what comes from a pipe, or from standard input (`-`), into
+    `output_dir` (layout: docs/outputs of the pipeline, one sample).
 
     `gpus`: one rank for each id (None: CPU). ESM-2 runs on v2.0 with `use_v2_architecture`, else on v1.0;
     DNABERT-S always on v1.0. With `resume`, what an earlier, unfinished run of the same input, models and
@@ -80,7 +82,7 @@ def run_prediction(
     `Busy` when another run is at work in `output_dir`, `RankFailed` (a `RuntimeError`) naming the ranks and
     their logs when a rank fails.
     """
-    sample = sample_name(input_file)
+    sample = sample_name(sample_file(input_file))
     choose(options.device, options.precision, allowed=models.precision)  # before any work
     models.verify()
     judge = Judge.of(models, options.score_all, options.preset, options.min_score)
@@ -93,13 +95,15 @@ def run_prediction(
         runtime_config or RuntimeConfig(threads=threads or allotted(), force_restart=force_restart),
         rank_timeout=rank_timeout,
     )
-    run = _run_key(input_file, models, options, architecture)
+    given = AtRest(input_file, output_dir)
+    run = _run_key(given.path, models, options, architecture)
     limit(config.threads)
     with opened(output_dir, sample, run, may_hold_files=resume or force) as output:
         if resume and output.finished(keep_intermediate):
             log.info("already finished: this input with these models and options")
         else:
             work = output.attempt(resume)
+            input_file = given.kept_in(work)
             try:
                 made = _Work(work, sample, input_file, models, options, judge, architecture, gpus, config)
                 made.make(keep_intermediate)
