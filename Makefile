@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak bench gpu-check container lock clean
+.PHONY: help setup demo test lint soak bench train-mini gpu-check container lock clean
 
 # Relative on purpose: a checkout whose path holds spaces works too.
 venv := .venv/bin
@@ -41,6 +41,17 @@ bench: setup ## measure ESM-2 beside its peers on this machine (other questions:
 	$(venv)/python -m uv pip install --quiet --python $(venv)/python --requirements requirements-bench.lock
 	$(venv)/python -W ignore -m benchmarks.speed
 
+GENOMES ?= ../shared/genomes
+MINI_DATASET := --lengths 300,500,1000,3000 --windows 2500 --keep-short --on-leak drop --leave-out $(GENOMES)/small --seed 1
+MINI_TRAINING := --composition-epochs 12 --frames 16000 --masked-epochs 2 --epochs 2 --threads 2 --seed 1 --demonstration
+train-mini: setup .train/mini/manifest.json ## train the bundled set `mini` again from GENOMES (half an hour of two cores)
+	$(in_venv) python -m virnucpro train set .train/mini --output virnucpro/model_sets/mini --replace --resume $(MINI_TRAINING)
+
+.train/mini/manifest.json: training/mini.tsv Makefile | setup
+	@test -d "$(GENOMES)" || { echo "Error: no folder $(GENOMES); make train-mini GENOMES=folder" >&2; exit 1; }
+	rm -rf .train/mini virnucpro/model_sets/.mini.training # what was begun on other data
+	$(in_venv) python -m virnucpro dataset build training/mini.tsv --data-dir $(GENOMES) --output .train/mini $(MINI_DATASET)
+
 DEVICE ?= cuda
 SHAPE ?= $(if $(filter cpu,$(DEVICE)),tiny,3b)
 gpu-check: setup ## try on this GPU all that needs one (DEVICE=cpu SHAPE=tiny: the rest of it)
@@ -61,7 +72,7 @@ lock: setup ## write the lock files again (LOCK_FLAGS=--upgrade for newer versio
 	compile - --output-file tools/uv.lock <<< uv
 
 clean: ## remove what make made, the environment included; results and work of your own runs stay
-	rm -rf .venv .tools/nextflow-* .tools/partial.* .tools/setup.lock .demo .nf-test .nf-test.log build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .train .tools/nextflow-* .tools/partial.* .tools/setup.lock .demo .nf-test .nf-test.log build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	rm -rf results/demo
 	test -e .tools/nxf-home/config || rm -rf .tools/nxf-home # a config there is yours
 	rmdir results .tools 2> /dev/null || true

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from virnucpro.calling.calibration import Calibration
+from virnucpro.calling.verdict import Judge
 from virnucpro.models.classifier import load_classifier, scores
+from virnucpro.models.composition import load_composition
 from virnucpro.models.model_set import ModelSet
 from virnucpro.sequences.fasta import read_fasta
-from virnucpro.training.card import results_table
-from virnucpro.training.data import Genome, read_table
+from virnucpro.training.accuracy import auroc
+from virnucpro.training.dataset import Windows
 from virnucpro.training.encoders import load_encoders
-from virnucpro.training.evaluation import Row, auroc, roll_up
-from virnucpro.training.fragments import cut
+from virnucpro.training.frames import Cut
+from virnucpro.training.measure import evidence
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "tests" / "data" / "demo"
@@ -44,30 +47,18 @@ def test_sizes_fit_together(mini: ModelSet) -> None:
     assert load_classifier(mini.classifier).input_dim == encoders.dnabert_s.dim + encoders.esm2.dim
 
 
-def test_card_and_documentation_hold_the_measured_numbers(mini: ModelSet) -> None:
-    table = results_table([Row(**row) for row in mini.manifest["training"]["test"]])
-    assert table in (mini.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert table in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+def test_says_that_it_is_a_demonstration(mini: ModelSet) -> None:
+    assert mini.demonstration and mini.score_all and "demonstration" in (mini.notice or "")
+    assert set(mini.manifest["files"]) >= {"MODEL_CARD.md", "composition.safetensors", "calibration.json"}
 
 
 def test_no_group_is_in_two_splits(mini: ModelSet) -> None:
-    with (mini.directory / "splits.tsv").open() as text:
-        rows = [(row["class"], row["group"]) for row in csv.DictReader(text, delimiter="\t")]
-    assert len(rows) == len(set(rows))
+    (table,) = [name for name in ("genomes.tsv", "splits.tsv") if name in mini.manifest["files"]]
+    with (mini.directory / table).open() as text:
+        rows = {(row["class"], row["group"], row["split"]) for row in csv.DictReader(text, delimiter="\t")}
+    assert len(rows) == len({(kind, group) for kind, group, _ in rows})
     kept_out = {"Coronaviridae", "Retroviridae", "Iflaviridae"}  # the demo's viruses, and their relatives
-    assert not kept_out & {group for _, group in rows}
-
-
-def test_its_table_of_sources_can_be_used_again(mini: ModelSet, tmp_path: Path) -> None:
-    table = mini.directory / "training.tsv"
-    with table.open() as text:
-        for row in csv.DictReader(text, delimiter="\t"):
-            (tmp_path / row["fasta"]).parent.mkdir(exist_ok=True)
-            (tmp_path / row["fasta"]).touch()
-    sources = read_table(table, tmp_path)
-    assert {item["class"] for item in mini.manifest["training"]["data"]} == {
-        source.kind for source in sources
-    }
+    assert not kept_out & {group for _, group, _ in rows}
 
 
 def test_demo_matches_its_truth_table(truth: dict[str, dict[str, str]]) -> None:
@@ -79,14 +70,19 @@ def test_demo_matches_its_truth_table(truth: dict[str, dict[str, str]]) -> None:
 
 
 def test_ranks_unseen_viruses_above_unseen_cells(mini: ModelSet, truth: dict[str, dict[str, str]]) -> None:
-    encoders, classifier = load_encoders(mini.dnabert_s, mini.esm2), load_classifier(mini.classifier)
-    label, score = [], []
-    for record in read_fasta(DEMO / "demo.fa.gz"):
-        genome = Genome(0, "", "", None, record.id, record.dna)
-        fragment = cut(genome, 0, len(record.dna), mini.window_length)
-        if fragment.frames:
-            windows = [scores(classifier, encoders.embed(window)) for window in fragment.windows]
-            label.append(int(truth[record.id]["label"] == "virus"))
-            score.append(roll_up(windows))
-    assert 50 < len(label) < 85
-    assert (auroc(np.array(label), np.array(score)) or 0) > 0.65
+    records = list(read_fasta(DEMO / "demo.fa.gz"))
+    label = np.array([truth[record.id]["label"] == "virus" for record in records], dtype=np.int8)
+    demo = Windows(
+        [r.id for r in records], [r.dna.upper() for r in records], label, ["any"] * 85, ["any"] * 85
+    )
+    cut = Cut.of(demo, mini.window_length)
+    score = scores(
+        load_classifier(mini.classifier), load_encoders(mini.dnabert_s, mini.esm2).embed(cut.frames)
+    )
+    odds = load_composition(mini.composition).log_odds(cut.bases)
+    found = evidence(demo, cut, odds, score)
+    verdicts = Judge(Calibration.read(mini.calibration), mini.score_all)(found)
+    with_frame = found.share > 0
+    assert 50 < with_frame.sum() < 85
+    assert auroc(label[with_frame], found.frames[with_frame]) > 0.65
+    assert auroc(label, verdicts.score) > 0.8

@@ -1,4 +1,4 @@
-"""Training data: the table and its files, the split by group, the fragments."""
+"""Training data: the table and its files, the split by group."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import pytest
 
 from virnucpro.errors import InputError
 from virnucpro.training.data import COLUMNS, SPLITS, Genome, load_genomes, read_table
-from virnucpro.training.fragments import always, cut, sample
 from virnucpro.training.splits import split_groups
 
 
@@ -156,28 +155,3 @@ def test_a_group_far_above_the_share_is_not_held_out_while_others_are_left() -> 
         genomes = [genome("A", 5000), genome("B", 4000), *(genome(f"S{i}", 200) for i in range(10))]
         parts = split_groups(genomes, seed)
         assert {"A", "B"} <= {g.group for g in parts["train"]}
-
-
-def test_fragment_is_cut_into_the_pipelines_windows() -> None:
-    # No stop codon in any frame of either strand.
-    whole = Genome(1, "phage", "F", None, "F.1", "GCC" * 400)
-    fragment = cut(whole, 10, 1100, 500)
-    assert fragment.id == "F.1:11-1110"
-    assert len(fragment.windows) == 3
-    assert [frame.name for frame in fragment.windows[0]] == ["F1", "F2", "F3", "R1", "R2", "R3"]
-    assert len(fragment.frames) == 18
-
-
-def test_sample_takes_groups_in_turn_and_repeats_itself() -> None:
-    genomes = [genome("big", 50_000), genome("small", 1000)]
-    drawn = sample(genomes, 20, 500, always(500), "1", only_with_frames=False)
-    assert [f.group for f in drawn[:6]] == ["big", "small"] * 3
-    assert len(drawn) == 20
-    assert sample(genomes, 20, 500, always(500), "1", only_with_frames=False) == drawn
-    assert sample(genomes, 20, 500, always(500), "2", only_with_frames=False) != drawn
-
-
-def test_sample_ends_when_no_fragment_has_a_frame() -> None:
-    # Stops in all six frames: TAA and its reverse complement at each offset.
-    closed = Genome(0, "human", "H", None, "H", "TAATTAATTAATTTATTAATTAA" * 100)
-    assert sample([closed], 10, 200, always(200), "1", only_with_frames=True) == []

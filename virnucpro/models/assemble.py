@@ -38,6 +38,7 @@ def assemble_model_set(
     score_all: bool = False,
     demonstration: bool = False,
     about: Mapping[str, Any] | None = None,
+    beside: Sequence[Path] = (),
     replace: bool = False,
 ) -> ModelSet:
     """Convert the three parts, whatever layout they are in, into the new model set `directory`.
@@ -45,8 +46,9 @@ def assemble_model_set(
     `precision`: what it may run in. `composition` and `calibration` are copied; where none are given, those
     that come with virnucpro, the latter without its part for frame scores, which are another set's.
     `score_all`, `demonstration`: as `ModelSet` has them. `about` adds free keys to the manifest (sources,
-    training). Raises `InputError` naming the file that is missing, damaged, refused, or of another width, and
-    when `directory` exists, unless it is to `replace` it and holds a model set of this name and nothing else.
+    training); the files `beside` are copied. Raises `InputError` naming the file that is missing, damaged,
+    refused, or of another width, and when `directory` exists, unless it is to `replace` it and holds a model
+    set of this name and nothing else.
     """
     name = name or directory.name
     if os.path.lexists(directory) and not (replace and is_set_alone(directory, name)):
@@ -71,6 +73,8 @@ def assemble_model_set(
         _take(calibration or BUNDLED_PARTS["calibration"], target)
         if calibration is None:
             target.write_text(json.dumps({**json.loads(target.read_text()), "frames": None}) + "\n")
+        for path in beside:
+            _take(path, partial / path.name)
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         manifest = {
             "name": name,

@@ -172,6 +172,14 @@ def load_esm2(
     return model.eval()
 
 
+def trainable_esm2(path: Path) -> ESM2:
+    """ESM-2 in any layout that `read_esm2` knows, in float32 on the CPU, its weights to be trained on."""
+    config, state = read_esm2(path)
+    model = ESM2(config)
+    model.load_state_dict({name: value.float() for name, value in _our_layout(config, state)})
+    return model
+
+
 def _our_layout(config: Esm2Config, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """fair-esm's names to ours, its separate q, k, v to one product (SDPA scales the scores itself)."""
     order = turn_order(config.head_dim)

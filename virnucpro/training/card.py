@@ -1,69 +1,83 @@
 """The model card: what a trained model set is, what it saw, and how it does on what it did not see."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from virnucpro.training.evaluation import Row
+from virnucpro.defaults import PRESET
+from virnucpro.training.accuracy import Evaluation
+from virnucpro.training.accuracy_report import markdown, table
+from virnucpro.training.measure import BASELINE, BY_COMPOSITION, SET
 
-HEADER = (
-    "| class | length | fragments | scored | called viral, of scored | called viral, of all "
-    "| AUROC, scored | AUROC, all |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-)
-
-
-def results_table(rows: Sequence[Row]) -> str:
-    """The evaluation as a Markdown table: recall for viral classes, false positive rate for the others."""
-    return HEADER + "".join(
-        f"| {row.kind}{' (viral)' if row.label else ''} | {row.length} | {row.fragments} "
-        f"| {row.share_scored:.0%} | {_share(row.called_of_scored)} | {row.called_of_all:.0%} "
-        f"| {_number(row.auroc_scored)} | {_number(row.auroc_all)} |\n"
-        for row in rows
-    )
+DEMONSTRATION = """
+**A demonstration set.** Its encoders had minutes of training on a CPU, in place of weeks on many GPUs, on a
+few public genomes. It is not the published VirNucPro, and its calls are not for findings; how true they are
+is measured below.
+"""
 
 
-def model_card(name: str, facts: dict[str, Any], rows: Sequence[Row]) -> str:
+def model_card(name: str, facts: dict[str, Any], measured: Sequence[Evaluation], demonstration: bool) -> str:
     """The card's text; `facts` is what the manifest holds under `training`."""
-    data = "".join(
-        f"| {item['class']} | {item['label']} | {item['file']} | `{item['sha256']}` |\n"
-        for item in facts["data"]
+    counts = [
+        [
+            row["class"],
+            row["split"],
+            *(
+                f"{row[key]:,}"
+                for key in ("groups", "genomes", "bases", "windows", "windows_with_open_frame")
+            ),
+        ]
+        for row in facts["dataset"]["counts"]
+    ]
+    header = ["class", "split", "groups", "records", "bases", "fragments", "with an open frame"]
+    files = facts["dataset"]["inputs"]["files"]
+    sources = table(
+        ["class", "label", "file", "sha256"],
+        [[item["class"], item["label"], item["file"], item["sha256"]] for item in files],
     )
-    splits = "".join(
-        f"| {item['class']} | {item['split']} | {item['groups']} | {item['genomes']} | {item['bases']:,} "
-        f"| {item['fragments']:,} | {item['frames']:,} |\n"
-        for item in facts["splits"]
-    )
-    settings = "".join(f"- {key.replace('_', ' ')}: {value}\n" for key, value in facts["settings"].items())
+    missing = [
+        row["class"] for row in facts["dataset"]["counts"] if row["split"] == "test" and not row["windows"]
+    ]
+    untested = f"Not tested, for want of groups: {', '.join(missing)}." if missing else "All are tested."
     return f"""# Model set `{name}`
-
-Made by `virnucpro train`; windows of {facts["settings"]["window_length"]} bases.
+{DEMONSTRATION if demonstration else ""}
+Made by `virnucpro train set`; windows of {facts["settings"]["window_length"]} bases.
 Encoders: {facts["encoders"]}.
+A contig's score comes from the composition of all its windows and the frame scores of those with an open
+frame, by a calibration that was fitted on validation fragments.
 
-## How well it does
+## What is compared
 
-Fragments were drawn at random from the genomes of the test split. No group of genomes (a family, a genome,
-a scaffold; `splits.tsv` lists them) is in more than one split. A fragment is *scored* when at least one of
-its windows has an open reading frame. *Called viral* is the recall of the viral classes and the false
-positive rate of the others, by the pipeline's own rule; *of all* counts fragments without a score as not
-viral. AUROC compares a class with all classes of the other label at the same length; *all* ranks fragments
-without a score below every scored one.
+- *{SET}*: its score and its call, preset `{PRESET}`.
+- *{BY_COMPOSITION}*: without frame scores, with a calibration and cut-offs of its own.
+- *{BASELINE}*: no model at all; a fragment with an open frame in any window counts as viral.
 
-{results_table(rows)}
-## Data
+Fragments were drawn at random from the genomes of the test split. No group of genomes (a family, a genus, a
+genome; `genomes.tsv` lists them) is in more than one split. Labels are those of the genome: a piece of a
+bacterium may lie in a prophage.
 
-| class | split | groups | genomes | bases | fragments with a frame | frames |
-| --- | --- | ---: | ---: | ---: | ---: | ---: |
-{splits}
-| class | label | file | sha256 |
-| --- | --- | --- | --- |
-{data}
+{_demoted(markdown(measured))}
+## What it was trained on
+
+{table(header, counts)}
+
+{untested} There are many more kinds of life than these; how it does on another kind is not known.
+
+{sources}
+
 ## Settings
 
-{settings}"""
+{_list(facts["settings"])}
+Dataset (`virnucpro dataset build`):
+
+{_list(facts["dataset"]["settings"])}
+`training_curves.png` shows the losses, the manifest has them as numbers.
+"""
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+def _demoted(text: str) -> str:
+    return re.sub("^#", "##", text, flags=re.MULTILINE)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _list(settings: dict[str, Any]) -> str:
+    return "".join(f"- {key.replace('_', ' ')}: {value}\n" for key, value in settings.items())

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from virnucpro.errors import InputError
 from virnucpro.models.classifier import MLPClassifier
+from virnucpro.training.epochs import Epoch, Log, Plan, run_epochs
 
 BATCH = 256
 LEARNING_RATE = 1e-3
@@ -26,15 +28,6 @@ class Examples:
     x: NDArray[np.float32]  # (n, dim) embeddings
     y: NDArray[np.int64]  # (n,) 1 virus, 0 others
     weight: NDArray[np.float32]  # (n,) how much a row counts in the loss
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training rows led to."""
-
-    epoch: int
-    training_loss: float
-    validation_loss: float
 
 
 def balanced_weights(y: NDArray[np.int64], kind: Sequence[str]) -> NDArray[np.float32]:
@@ -54,20 +47,27 @@ def balanced_weights(y: NDArray[np.int64], kind: Sequence[str]) -> NDArray[np.fl
 
 
 def fit(
-    training: Examples, validation: Examples, seed: int, epochs: int = EPOCHS
+    training: Examples,
+    validation: Examples,
+    seed: int,
+    epochs: int = EPOCHS,
+    device: torch.device | None = None,
+    state: Path | None = None,
+    log: Log = lambda _: None,
 ) -> tuple[MLPClassifier, list[Epoch]]:
-    """The classifier with the lowest validation loss, and the history of all epochs.
+    """The classifier with the lowest validation loss, on the CPU, and the history of all epochs.
 
-    Stops after `PATIENCE` epochs without a better one, or after `epochs`. The same seed, machine and
-    number of threads give the same weights.
+    Stops after `PATIENCE` epochs without a better one, or after `epochs`; goes on from `state`, see
+    `run_epochs`. The same seed, machine, device and number of threads give the same weights.
     """
     torch.manual_seed(seed)
-    model = MLPClassifier(training.x.shape[1])
+    device = device or torch.device("cpu")
+    model = MLPClassifier(training.x.shape[1]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    x, y, weight = _tensors(training)
-    history: list[Epoch] = []
-    best_loss, best_epoch, best = float("inf"), 0, copy_of_weights(model)
-    for epoch in range(1, epochs + 1):
+    x, y, weight = _tensors(training, device)
+    held_out = _tensors(validation, device)
+
+    def train() -> float:
         model.train()
         total = 0.0
         for rows in batches(len(y)):
@@ -76,13 +76,12 @@ def fit(
             torch.autograd.backward(loss)
             optimizer.step()
             total += loss.item() * len(rows)
-        history.append(Epoch(epoch, total / len(y), validation_loss(model, validation)))
-        if history[-1].validation_loss < best_loss:
-            best_loss, best_epoch, best = history[-1].validation_loss, epoch, copy_of_weights(model)
-        elif epoch - best_epoch >= PATIENCE:
-            break
-    model.load_state_dict(best)
-    return model.eval(), history
+        return total / len(y)
+
+    plan = Plan("classifier", epochs, PATIENCE)
+    kept = {"optimizer": optimizer}
+    history = run_epochs(plan, model, kept, train, lambda: _loss(model, *held_out), state, log)
+    return model.cpu().eval(), history
 
 
 def batches(rows: int, size: int = BATCH) -> tuple[Tensor, ...]:
@@ -95,17 +94,16 @@ def weighted_loss(logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return (nn.functional.cross_entropy(logits, y, reduction="none") * weight).sum() / weight.sum()
 
 
-@torch.no_grad()
 def validation_loss(model: nn.Module, examples: Examples) -> float:
     """The loss as it is at prediction time: no dropout, stored batch statistics."""
-    x, y, weight = _tensors(examples)
+    return _loss(model, *_tensors(examples, torch.device("cpu")))
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, x: Tensor, y: Tensor, weight: Tensor) -> float:
     return float(weighted_loss(model.eval()(x), y, weight))
 
 
-def _tensors(examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.from_numpy(examples.x), torch.from_numpy(examples.y), torch.from_numpy(examples.weight)
-
-
-def copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights as they are now; a state_dict alone would follow the model as it trains on."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+def _tensors(examples: Examples, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    x, y, weight = (torch.from_numpy(part) for part in (examples.x, examples.y, examples.weight))
+    return x.to(device), y.to(device), weight.to(device)

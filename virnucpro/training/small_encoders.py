@@ -1,12 +1,12 @@
-"""Small encoders of the published shapes, trained from random weights to tell viral frames from others.
+"""Small encoders of the published shapes, for where the published ones are too large.
 
-They stand in for the published ones where those are too large: the same classes, file layouts and steps
-of the pipeline, a thousandth of the size. They know their training genomes and nothing else.
+The same classes, file layouts and steps of the pipeline, a thousandth of the size: ESM-2 first learns to fill
+in masked residues, then both learn, with a classifier on top, to tell viral frames from others. They know
+their training genomes and nothing else.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from virnucpro.models.attention import Packed
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.models.dnabert_s import DnabertConfig, DnabertS, published_name
-from virnucpro.models.esm2 import ESM2, turn_order
+from virnucpro.models.esm2 import ESM2, trainable_esm2, turn_order
 from virnucpro.models.esm2_weights import Esm2Config, write_esm2
 from virnucpro.models.weights import write_safetensors
 from virnucpro.sequences.frames import Frame
-from virnucpro.training.encoders import Encoders, load_encoders
-from virnucpro.training.fit import copy_of_weights, weighted_loss
+from virnucpro.training.epochs import Epoch, Kept, Log, Plan, run_epochs
+from virnucpro.training.fit import weighted_loss
 
 ESM2_CONFIG = Esm2Config(num_layers=2, embed_dim=64, attention_heads=4, token_dropout=True)
 DNABERT_S_CONFIG = DnabertConfig(
@@ -40,19 +40,8 @@ SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
 
 BATCH = 64  # frames
 POOL = 16 * BATCH  # frames sorted by length together: neighbours of equal length share an attention call
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One run over the training frames with its own learning rate, warmed up and annealed."""
-
-    name: str
-    epochs: int
-    learning_rate: float
-
-
-WITHOUT_LAYERS = Stage("embeddings", epochs=5, learning_rate=4e-3)
-WITH_LAYERS = Stage("encoders", epochs=1, learning_rate=1e-3)
+LEARNING_RATE = 2e-3
+STAGE = "encoders, end to end"
 
 
 @dataclass(frozen=True)
@@ -67,66 +56,54 @@ class LabelledFrames:
 class Pair(nn.Module):
     """Both encoders with a classifier on top: what is trained, together."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, esm2: ESM2) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.dnabert_s = DnabertS(DNABERT_S_CONFIG, tokenizer)
-        self.esm2 = ESM2(ESM2_CONFIG)
-        head_dim = ESM2_CONFIG.embed_dim // ESM2_CONFIG.attention_heads
-        self.esm2.inv_freq = 10_000 ** -(torch.arange(0, head_dim, 2) / head_dim)
-        self.head = MLPClassifier(self.dnabert_s.dim + self.esm2.dim)
-        for name, parameter in self.named_parameters():
+        for name, parameter in self.dnabert_s.named_parameters():
             # Each residual branch begins at nothing, so the layers begin as what the embeddings learned.
-            if name.rpartition(".")[0].endswith((".dense", ".wo", ".out_proj", ".fc2")):
+            if name.rpartition(".")[0].endswith((".dense", ".wo")):
                 nn.init.zeros_(parameter)
+        self.esm2 = esm2
+        self.head = MLPClassifier(self.dnabert_s.dim + self.esm2.dim)
 
     def forward(self, frames: Sequence[Frame]) -> Tensor:
         """Logits (n, 2)."""
-        dna = _embed(self.dnabert_s, [frame.nucleotide for frame in frames])
-        protein = _embed(self.esm2, [frame.protein for frame in frames])
+        device = self.esm2.inv_freq.device
+        dna = _embed(self.dnabert_s, [frame.nucleotide for frame in frames], device)
+        protein = _embed(self.esm2, [frame.protein for frame in frames], device)
         logits: Tensor = self.head(torch.cat([dna, protein], dim=1))
         return logits
 
-    @contextmanager
-    def without_layers(self) -> Iterator[None]:
-        """Embeddings, norm and mean only: much faster, and most of what a small model learns."""
-        kept = self.dnabert_s.layer, self.esm2.layers
-        self.dnabert_s.layer, self.esm2.layers = nn.ModuleList(), nn.ModuleList()
-        yield
-        self.dnabert_s.layer, self.esm2.layers = kept
 
-
-def make_small_encoders(
-    directory: Path,
+def train_encoders(
+    esm2: Path,
     training: LabelledFrames,
     validation: LabelledFrames,
+    epochs: int,
     seed: int,
-    log: Callable[[str], None],
-) -> Encoders:
-    """Train both encoders, first their embeddings, then all of them; write them, and load what was written.
+    device: torch.device,
+    state: Path | None,
+    log: Log,
+) -> tuple[Pair, list[Epoch]]:
+    """DNABERT-S from random weights and the ESM-2 in `esm2` (any layout), trained end to end; the weights of
+    the epoch of lowest validation loss, on the CPU.
 
-    The same frames, seed, machine and number of threads give the same files.
+    Goes on from `state`, see `run_epochs`. The same frames, seed, machine and number of threads give the same
+    weights.
     """
     torch.manual_seed(seed)
-    pair = Pair(train_tokenizer([frame.nucleotide for frame in training.frames]))
-    with pair.without_layers():
-        _train(pair, training, validation, WITHOUT_LAYERS, log)
-    _train(pair, training, validation, WITH_LAYERS, log)
-    return _write(directory, pair)
-
-
-def _train(
-    pair: Pair, training: LabelledFrames, validation: LabelledFrames, stage: Stage, log: Callable[[str], None]
-) -> None:
-    """Run one stage; `pair` ends with the weights of its epoch of lowest validation loss."""
-    y, weight = torch.from_numpy(training.y), torch.from_numpy(training.weight)
+    tokenizer = train_tokenizer([frame.nucleotide for frame in training.frames])
+    pair = Pair(tokenizer, trainable_esm2(esm2)).to(device)
+    y, weight = torch.from_numpy(training.y).to(device), torch.from_numpy(training.weight).to(device)
     lengths = np.array([len(frame.protein) for frame in training.frames])
-    optimizer = torch.optim.AdamW(pair.parameters(), lr=stage.learning_rate)
-    steps = stage.epochs * -(-len(lengths) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.learning_rate, steps, pct_start=0.1)
-    best_loss, best = float("inf"), copy_of_weights(pair)
-    for epoch in range(1, stage.epochs + 1):
+    optimizer = torch.optim.AdamW(pair.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    steps = epochs * -(-len(lengths) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.1)
+
+    def train() -> float:
         pair.train()
+        total = 0.0
         for rows in batches_of_like_length(lengths):
             loss = weighted_loss(pair([training.frames[row] for row in rows]), y[rows], weight[rows])
             optimizer.zero_grad()
@@ -134,11 +111,13 @@ def _train(
             nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        loss_now = _validation_loss(pair, validation)
-        log(f"{stage.name}: epoch {epoch} of {stage.epochs}, validation loss {loss_now:.4f}")
-        if loss_now < best_loss:
-            best_loss, best = loss_now, copy_of_weights(pair)
-    pair.load_state_dict(best)
+            total += loss.item() * len(rows)
+        return total / len(lengths)
+
+    kept: dict[str, Kept] = {"optimizer": optimizer, "schedule": schedule}
+    plan = Plan(STAGE, epochs)
+    history = run_epochs(plan, pair, kept, train, lambda: _validation_loss(pair, validation), state, log)
+    return pair.cpu(), history
 
 
 def train_tokenizer(nucleotides: Sequence[str]) -> Tokenizer:
@@ -174,11 +153,11 @@ def batches_of_like_length(lengths: NDArray[np.int64]) -> Iterator[Tensor]:
         yield batches[index]
 
 
-def _embed(model: DnabertS | ESM2, sequences: Sequence[str]) -> Tensor:
+def _embed(model: DnabertS | ESM2, sequences: Sequence[str], device: torch.device) -> Tensor:
     """(n, dim), with gradients; equal lengths are made neighbours on the way in, and put back after."""
     tokens = model.tokenize(sequences)
     order = np.argsort([len(row) for row in tokens], kind="stable")
-    vectors: Tensor = model(Packed.of([tokens[row] for row in order], torch.device("cpu")))
+    vectors: Tensor = model(Packed.of([tokens[row] for row in order], device))
     return vectors[torch.from_numpy(np.argsort(order))]
 
 
@@ -188,20 +167,21 @@ def _validation_loss(pair: Pair, examples: LabelledFrames) -> float:
     rows = np.argsort([len(frame.protein) for frame in examples.frames], kind="stable")
     logits = torch.empty(len(rows), 2)
     for batch in np.array_split(rows, -(-len(rows) // BATCH)):
-        logits[torch.from_numpy(batch)] = pair([examples.frames[row] for row in batch])
+        logits[torch.from_numpy(batch)] = pair([examples.frames[row] for row in batch]).cpu()
     return float(weighted_loss(logits, torch.from_numpy(examples.y), torch.from_numpy(examples.weight)))
 
 
-def _write(directory: Path, pair: Pair) -> Encoders:
+def write_encoders(directory: Path, pair: Pair) -> tuple[Path, Path]:
+    """Write both under their published names: the folder of DNABERT-S, the file of ESM-2."""
     folder, esm2 = directory / "dnabert_s", directory / "esm2.safetensors"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = json.dumps(asdict(DNABERT_S_CONFIG), indent=2)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(pair.tokenizer.to_str(), encoding="utf-8")
     state = {published_name(name): value for name, value in pair.dnabert_s.state_dict().items()}
     write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
-    write_esm2(esm2, ESM2_CONFIG, fair_esm_layout(pair.esm2))
-    return load_encoders(folder, esm2)
+    write_esm2(esm2, pair.esm2.config, fair_esm_layout(pair.esm2))
+    return folder, esm2
 
 
 def fair_esm_layout(model: ESM2) -> dict[str, Tensor]:
