@@ -35,7 +35,7 @@ workflow VIRNUCPRO {
     models = CHECK_MODELS(model_set.path, model_set.fingerprint, code).models // [models/, '9f...']
 
     // Bad input is one bad sample: it drops out and is reported; with --strict it stops the run.
-    EXTRACT_FRAMES(samples, options.expected_length, options.split_size, code)
+    EXTRACT_FRAMES(samples, options.expected_length, options.split_size, options.duplicate_ids, code)
     nucleotide = EXTRACT_FRAMES.out.nucleotide.transpose() // ['demo', output_1.fa]
     protein = EXTRACT_FRAMES.out.protein.transpose()       // ['demo', output_1.fa]
     // A sample's number of files, so that it goes on as soon as its own are done: ['demo', 3]
@@ -67,7 +67,7 @@ workflow VIRNUCPRO {
     PREDICT(MERGE.out.merged, models, code)
     // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
     calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
-    CONSENSUS(calls, models, options.score_all, options.preset ?: [], options.min_score == null ? [] : options.min_score, code)
+    CONSENSUS(calls, models, options.score_all, options.preset ?: [], options.min_score == null ? [] : options.min_score, options.duplicate_ids, code)
     refusals = refusalFiles(refused).mix(EXTRACT_FRAMES.out.refused, CONSENSUS.out.refused)
     if (options.strict) {
         refusals.subscribe { file -> error(refusal(file)) }

@@ -9,9 +9,10 @@ from virnucpro.calling.consensus import consensus as call_sample
 from virnucpro.calling.verdict import Judge
 from virnucpro.cli.entry import run
 from virnucpro.cli.options import refused
-from virnucpro.defaults import PRESETS
+from virnucpro.defaults import DUPLICATE_IDS, PRESETS
 from virnucpro.models.composition import load_composition
 from virnucpro.models.model_set import ModelSet
+from virnucpro.sequences.fasta import Repeats
 
 FILE = click.Path(path_type=Path)
 
@@ -25,6 +26,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--fasta", required=True, type=FILE, help="The input of the sample.")
 @click.option("--records", required=True, type=FILE, help="<sample>_records.tsv")
 @click.option("--layout", required=True, type=FILE, help="<sample>_layout.tsv")
+@click.option("--duplicate-ids", type=click.Choice(DUPLICATE_IDS), default="error")
 @refused
 @click.argument("results", type=FILE)
 def consensus(
@@ -36,12 +38,15 @@ def consensus(
     fasta: Path,
     records: Path,
     layout: Path,
+    duplicate_ids: Repeats,
     results: Path,
 ) -> None:
     opened = ModelSet.open(models)
     judge = Judge.of(opened, score_all, preset, min_score)
     composition = load_composition(opened.composition)
-    summary = call_sample(sample, fasta, records, layout, results, Path(), composition, judge, opened.notice)
+    summary = call_sample(
+        sample, fasta, records, layout, results, Path(), composition, judge, opened.notice, duplicate_ids
+    )
     summary.write(Path(f"{sample}_summary.json"))
 
 

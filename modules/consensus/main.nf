@@ -11,6 +11,7 @@ process CONSENSUS {
     val score_all // whether the calibrated score decides; else the original's rule
     val preset    // [] for the default
     val min_score // [] for the preset's cut-off
+    val duplicate_ids // as the frames were taken: error or number
     val code      // digest of the package
 
     output:
@@ -26,7 +27,7 @@ process CONSENSUS {
     def rule = (score_all ? '--score-all' : '--no-score-all') + (preset == [] ? '' : " --preset ${preset}") + (min_score == [] ? '' : " --min-score ${min_score}")
     """
     consensus.py --sample '${sample}' --models ./models ${rule} --fasta ${fasta} --records ${records} --layout ${layout} \\
-        --refused '${sample}.refused.json' ${predictions}
+        --duplicate-ids ${duplicate_ids} --refused '${sample}.refused.json' ${predictions}
     """
 
     stub:

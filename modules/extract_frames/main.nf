@@ -9,6 +9,7 @@ process EXTRACT_FRAMES {
     tuple val(sample), path(fasta)
     val window_length // bases
     val split_size    // frames per output_N file
+    val duplicate_ids // what two records of one id are: error or number
     val code          // digest of the package
 
     output:
@@ -22,7 +23,7 @@ process EXTRACT_FRAMES {
     script:
     """
     extract_frames.py --sample '${sample}' --window-length ${window_length} --split-size ${split_size} \\
-        --refused '${sample}.refused.json' ${fasta}
+        --duplicate-ids ${duplicate_ids} --refused '${sample}.refused.json' ${fasta}
     """
 
     stub:

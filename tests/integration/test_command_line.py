@@ -22,6 +22,7 @@ from tests.conftest import random_dna
 from virnucpro.cli.main import cli
 from virnucpro.errors import InputError, RankFailed
 from virnucpro.models.model_set import ModelSet
+from virnucpro.sequences.fasta import read_fasta
 
 V2_FILES = {
     "prediction_results.txt",
@@ -326,3 +327,26 @@ def test_failed_rank_names_itself_and_its_log(predict: Predict, model_set: Model
     assert isinstance(caught.value, RuntimeError)
     assert not (tmp_path / "out" / "reads").exists()
     assert len(calls(predict(*options))) == 12
+
+
+def test_records_of_one_id_are_told_apart_by_number(reads: Path, predict: Predict, tmp_path: Path) -> None:
+    """The user's names stand in the tables; but for the names of frames, all is as with unique ids."""
+    rows = [*read_fasta(reads)][:6]
+    pairs = {"unique": [f"r{k}" for k in range(6)], "mates": [f"r{k // 2}" for k in range(6)]}
+    for name, ids in pairs.items():
+        text = "".join(f">{id}\n{row.sequence}\n" for id, row in zip(ids, rows, strict=True))
+        (tmp_path / f"{name}.fa").write_text(text)
+    with pytest.raises(InputError, match="--duplicate-ids number"):
+        predict(fasta=tmp_path / "mates.fa", output="refused")
+    unique = predict(fasta=tmp_path / "unique.fa", output="one")
+    mates = predict("--parallel", "--duplicate-ids", "number", fasta=tmp_path / "mates.fa", output="two")
+    found, wanted = (
+        table(folder / name / f"{name}_contigs.tsv")
+        for folder, name in ((mates, "mates"), (unique, "unique"))
+    )
+    assert [row["sequence_id"] for row in found] == pairs["mates"]
+    assert len(scores(mates, "mates")) == len(scores(unique, "unique")) > 0
+    assert all(re.match(r"\d\|r\d_chunk_", id) for id in scores(mates, "mates"))
+    for row, other in zip(found, wanted, strict=True):
+        same = ("record", "length", "status", "windows", "windows_with_frame", "call")
+        assert [row[column] for column in same] == [other[column] for column in same]

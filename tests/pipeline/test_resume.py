@@ -31,6 +31,7 @@ CHANGES = [
     ("precision", "fp32", FROM_ESM2 | {"DNABERT_S"}),
     ("expected_length", "300", FROM_FRAMES),
     ("split_size", "2", FROM_FRAMES),
+    ("duplicate_ids", "number", FROM_FRAMES),
     ("v1_fallback", "true", FROM_ESM2 - {"ESM2", "H5_TO_PT"} | {"ESM2_V1"}),
 ]
 

@@ -23,7 +23,7 @@ from virnucpro.calling.verdict import Evidence, Judge, Verdicts
 from virnucpro.calling.viral_ngs import VIRAL_NGS, RollUp
 from virnucpro.files import atomic, naming
 from virnucpro.sequences.extract import RECORD_COLUMNS
-from virnucpro.sequences.fasta import write_record
+from virnucpro.sequences.fasta import Repeats, write_record
 
 HIGHEST = ("Modified_ID", "Is_Virus", "max_score_0", "max_score_1")
 WINDOWS = (
@@ -63,9 +63,10 @@ def consensus(
     composition: Composition,
     judge: Judge,
     notice: str | None = None,
+    duplicate_ids: Repeats = "error",
 ) -> Summary:
     """Write the tables, the viral FASTA and the counts of one sample into `directory`. `notice`: what must be
-    known of the model set.
+    known of the model set. `duplicate_ids`: as the frames were taken.
 
     `prediction_results_highestscore.csv` keeps the original's rule whatever the judge says: virus when the
     best P(virus) of a window is not below its best P(others) over its frames.
@@ -75,7 +76,7 @@ def consensus(
     summary = Summary(sample, judge.facts(), notice)
     scores = array("d")
     with ExitStack() as stack:
-        inputs = stack.enter_context(Inputs(fasta, records, layout, results))
+        inputs = stack.enter_context(Inputs(fasta, records, layout, results, duplicate_ids))
 
         def create(name: str) -> TextIO:
             return stack.enter_context(_writing(directory / name))
@@ -155,7 +156,7 @@ def _write_windows(block: list[Contig], verdicts: Verdicts, outputs: _Outputs, s
             if window.frames:
                 best = [window.frames, window.best_frame, window.virus_text, window.others_text]
                 rollup.add(window.others, window.virus)
-                id_ = f"{contig.record.id}_chunk_{number}"
+                id_ = f"{contig.record.name}_chunk_{number}"
                 _row(
                     outputs.highest,
                     [id_, str(window.virus >= window.others), window.others_text, window.virus_text],

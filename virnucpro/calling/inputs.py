@@ -15,7 +15,7 @@ from typing import Self
 from virnucpro.calling.tables import Table
 from virnucpro.errors import InputError
 from virnucpro.sequences.extract import LAYOUT_COLUMNS, RECORD_COLUMNS, SEAL_COLUMN, STATUSES, Seal
-from virnucpro.sequences.fasta import Record, read_fasta
+from virnucpro.sequences.fasta import Record, Repeats, read_fasta
 
 RESULTS = ("Sequence_ID", "Prediction", "score1", "score2")
 
@@ -49,8 +49,10 @@ class Contig:
 class Inputs:
     """Reads one sample's contigs; raises `InputError` for files that do not belong together."""
 
-    def __init__(self, fasta: Path, records: Path, layout: Path, results: Path) -> None:
-        self._fasta = fasta
+    def __init__(
+        self, fasta: Path, records: Path, layout: Path, results: Path, duplicate_ids: Repeats = "error"
+    ) -> None:
+        self._fasta, self._duplicate_ids = fasta, duplicate_ids
         with ExitStack() as stack:
             self._records = stack.enter_context(Table(records, (*RECORD_COLUMNS, SEAL_COLUMN)))
             self._layout = stack.enter_context(Table(layout, LAYOUT_COLUMNS))
@@ -69,7 +71,7 @@ class Inputs:
         """All contigs in input order, in lists of `windows` windows or a contig more."""
         block: list[Contig] = []
         held = 0
-        for record in read_fasta(self._fasta):
+        for record in read_fasta(self._fasta, self._duplicate_ids):
             row = self._record(record)
             block.append(Contig(record, row[:-1], list(self._windows(record, row))))
             held += len(block[-1].windows)
@@ -110,7 +112,7 @@ class Inputs:
         window = Window(place, start - 1, end, frames)
         if not frames:
             return window
-        scored = [self._score(f"{record.id}_chunk_{number}{frame}") for frame in frames.split(",")]
+        scored = [self._score(f"{record.name}_chunk_{number}{frame}") for frame in frames.split(",")]
         best = max(range(len(scored)), key=lambda k: scored[k][1])
         others = max(scored, key=lambda score: score[0])
         _, virus, _, virus_text = scored[best]

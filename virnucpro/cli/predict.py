@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +12,16 @@ from virnucpro.cli.options import TokenBudget
 from virnucpro.defaults import (
     ATTENTION,
     DEVICES,
+    DUPLICATE_IDS,
     MODEL_SET,
     PRECISIONS,
     PRESET,
     PRESETS,
     SPLIT_SIZE,
 )
+
+if TYPE_CHECKING:
+    from virnucpro.sequences.fasta import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +78,13 @@ log = logging.getLogger(__name__)
     metavar="SECONDS",
     help="End the stage when a rank gets nowhere for so long.  [default: 900 on GPUs, 3600 on CPU]",
 )
+@click.option(
+    "--duplicate-ids",
+    type=click.Choice(DUPLICATE_IDS),
+    default="error",
+    show_default=True,
+    help="Two records of one id: an error, or told apart by their number.",
+)
 @click.option("--resume", is_flag=True, help="Go on from what an unfinished run of the same left.")
 @click.option(
     "--force-resume", is_flag=True, help="Like --resume, but throw away what it left of ESM-2 and redo that."
@@ -99,6 +111,7 @@ def predict(
     split_size: int,
     threads: int | None,
     rank_timeout: int | None,
+    duplicate_ids: "Repeats",
     resume: bool,
     force_resume: bool,
     force: bool,
@@ -134,6 +147,7 @@ def predict(
             min_score,
             preset,
             score_all,
+            duplicate_ids,
         ),
         gpus=_ranks(parallel, device, gpus),
         threads=threads,

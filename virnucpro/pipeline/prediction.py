@@ -32,6 +32,7 @@ from virnucpro.pipeline.output import ABOUT, PUBLISHED, opened
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.pipeline.stream import AtRest, sample_file
 from virnucpro.sequences.extract import extract_frames
+from virnucpro.sequences.fasta import Repeats
 from virnucpro.sequences.text import check_file
 from virnucpro.threads import allotted, limit
 
@@ -52,6 +53,7 @@ class Options:
     min_score: float | None = None
     preset: str | None = None
     score_all: bool | None = None
+    duplicate_ids: Repeats = "error"
 
 
 def run_prediction(
@@ -188,7 +190,16 @@ class _Work:
         files = self.journal.whole("frames")
         if files is None:
             size, threads = self.options.split_size, self.config.threads
-            extract_frames(self.input_file, self.inner, sample, length, size, self.tables, threads)
+            extract_frames(
+                self.input_file,
+                self.inner,
+                sample,
+                length,
+                size,
+                self.tables,
+                threads,
+                self.options.duplicate_ids,
+            )
             whole = (f"{sample}_chunked{length}.fa", f"{sample}_identified_*", "*/output_*.fa")
             files = [path for pattern in whole for path in self.inner.glob(pattern)]
             self.journal.enter("frames", [*files, *self.tables.iterdir()])
@@ -258,6 +269,7 @@ class _Work:
         consensus(
             self.sample, self.input_file, records, layout, scores, self.result,
             load_composition(self.models.composition), self.judge, self.models.notice,
+            self.options.duplicate_ids,
         ).write(summary)  # fmt: skip
         options = self.folder / "options.json"
         with atomic(options) as temporary:
