@@ -99,7 +99,7 @@ def build_dataset(
             },
             "inputs": {
                 "table": {"file": table.name, "sha256": file_sha256(table)},
-                "files": data_facts(sources, data_dir),
+                "files": data_facts(sources),
                 "leave_out": [
                     {"file": path.name, "sha256": file_sha256(path)}
                     for source in away
@@ -127,7 +127,7 @@ def _left_out(path: Path) -> Source:
         raise InputError(
             f"{path}: does not exist; --leave-out takes FASTA or GenBank files, or a folder of them"
         )
-    return Source(0, "left out", path, "=left out", None, frozenset())
+    return Source(0, "left out", path.parent, path, "=left out", None, frozenset())
 
 
 def place(genomes: Sequence[Genome], parts: dict[Split, list[Genome]]) -> list[Split]:

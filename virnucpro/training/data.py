@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 LABELS = {"others": 0, "virus": 1}
 LABEL_NAMES = {number: name for name, number in LABELS.items()}
 COLUMNS = ["label", "class", "fasta", "group", "split", "leave_out"]
-_FASTA, _GENBANK = r"\.(fa|fasta|fna|fas)(\.gz)?$", r"\.(gb|gbk|gbff)(\.gz)?$"
+_FASTA, _GENBANK = r"\.(fa|fasta|fna|fas)(\.(gz|bz2|xz|zst))?$", r"\.(gb|gbk|gbff)(\.gz)?$"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Source:
 
     label: int  # 1 virus, 0 others
     kind: str  # what the numbers are reported by: "RNA virus", "human", ...
+    root: Path  # the folder that the table's path starts from
     fasta: Path
     group: str  # "record", "file", "=name", or a regular expression searched in the header
     split: Split | None  # None: drawn by `split_groups`
@@ -46,7 +47,7 @@ class Genome:
 
 
 def read_table(path: Path, data_dir: Path) -> list[Source]:
-    """Read the tab-separated table of sources; `fasta` is a file or a folder below `data_dir`.
+    """Read the tab-separated table of sources; `fasta` is below `data_dir`, or else below the table's folder.
 
     Raises `InputError` naming the line and column that is wrong.
     """
@@ -58,21 +59,24 @@ def read_table(path: Path, data_dir: Path) -> list[Source]:
         if reader.fieldnames != COLUMNS:
             raise InputError(f"{path}, line 1: the columns must be {' '.join(COLUMNS)}, separated by tabs")
         for row in reader:
-            sources.append(_source(row, f"{path}, line {reader.line_num}", data_dir))
+            sources.append(_source(row, f"{path}, line {reader.line_num}", (data_dir, path.parent)))
     if {source.label for source in sources} != {0, 1}:
         raise InputError(f"{path}: both labels are needed, at least one row 'virus' and one row 'others'")
     return sources
 
 
-def _source(row: dict[str, str | None], where: str, data_dir: Path) -> Source:
+def _source(row: dict[str, str | None], where: str, roots: Sequence[Path]) -> Source:
     values = {column: row.get(column) or "" for column in COLUMNS}
     if values["label"] not in LABELS:
         raise InputError(f"{where}: label {values['label']!r} is neither 'virus' nor 'others'")
     if not values["class"]:
         raise InputError(f"{where}: the class is empty; name one, such as 'phage' or 'human'")
-    fasta = data_dir / values["fasta"]
-    if not values["fasta"] or not fasta.exists():
-        raise InputError(f"{where}: {fasta} does not exist; paths start from the data folder")
+    root = next((root for root in roots if values["fasta"] and (root / values["fasta"]).exists()), None)
+    if root is None:
+        raise InputError(
+            f"{where}: {roots[0] / values['fasta']} does not exist; paths start from the data folder, or from "
+            "the table's own"
+        )
     if values["split"] and values["split"] not in SPLITS:
         raise InputError(
             f"{where}: split {values['split']!r} is not empty and not one of {', '.join(SPLITS)}"
@@ -84,7 +88,13 @@ def _source(row: dict[str, str | None], where: str, data_dir: Path) -> Source:
     split: Split | None = next((split for split in SPLITS if split == values["split"]), None)
     left_out = frozenset(name for name in values["leave_out"].split(",") if name)
     return Source(
-        LABELS[values["label"]], values["class"], fasta, values["group"] or "record", split, left_out
+        LABELS[values["label"]],
+        values["class"],
+        root,
+        root / values["fasta"],
+        values["group"] or "record",
+        split,
+        left_out,
     )
 
 
@@ -96,18 +106,18 @@ def fasta_files(source: Source) -> list[Path]:
     if not files:
         raise InputError(
             f"{source.fasta}: the folder holds no FASTA (.fa, .fasta, .fna, .fas) and no GenBank file "
-            "(.gb, .gbk, .gbff), .gz or plain"
+            "(.gb, .gbk, .gbff), packed or plain"
         )
     return files
 
 
-def data_facts(sources: Sequence[Source], data_dir: Path) -> list[dict[str, str]]:
+def data_facts(sources: Sequence[Source]) -> list[dict[str, str]]:
     """Every file that was read, with its checksum; paths as in the table."""
     return [
         {
             "class": source.kind,
             "label": LABEL_NAMES[source.label],
-            "file": path.relative_to(data_dir).as_posix(),
+            "file": path.relative_to(source.root).as_posix(),
             "sha256": file_sha256(path),
         }
         for source in sources
