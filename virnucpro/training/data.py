@@ -74,8 +74,8 @@ def _source(row: dict[str, str | None], where: str, roots: Sequence[Path]) -> So
     root = next((root for root in roots if values["fasta"] and (root / values["fasta"]).exists()), None)
     if root is None:
         raise InputError(
-            f"{where}: {roots[0] / values['fasta']} does not exist; paths start from the data folder, or from "
-            "the table's own"
+            f"{where}: {roots[0] / values['fasta']} does not exist; paths start from the data folder, or "
+            "from the table's own"
         )
     if values["split"] and values["split"] not in SPLITS:
         raise InputError(
