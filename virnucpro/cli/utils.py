@@ -1,5 +1,6 @@
 """`virnucpro utils`: small tools beside a run."""
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -27,11 +28,13 @@ def list_devices() -> None:
 @utils.command()
 @click.argument("fasta", type=click.Path(path_type=Path))
 def validate(fasta: Path) -> None:
-    """Read FASTA as predict would and say what is in it, or what is wrong with it."""
+    """Read a file as predict would and say what is in it, or what is wrong with it."""
+    from virnucpro.pipeline.stream import AtRest
     from virnucpro.sequences.fasta import read_fasta
 
+    given = AtRest(fasta, Path(tempfile.gettempdir()))
     records = bases = 0
-    for record in read_fasta(fasta):
+    for record in read_fasta(given.path):
         records += 1
         bases += len(record.sequence)
     click.echo(f"{fasta}: {records} records, {bases} bases, all readable")

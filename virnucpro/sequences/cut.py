@@ -121,7 +121,8 @@ def lines_of(job: Block | Part, size: int) -> Lines:
         before = (np.cumsum(lengths) - lengths)[windows.owner]
         ids, stems = job.ids, job.names
         letters, first_number = b"".join(job.sequences), job.first
-    dna = letters.translate(_RNA_TO_DNA)
+    rna = b"U" in letters or b"u" in letters
+    dna = letters.translate(_RNA_TO_DNA) if rna else letters
     start, end = windows.start + before, windows.end + before
     found = frames_of_windows(dna, start, end)
     owner, number = windows.owner.tolist(), windows.number.tolist()

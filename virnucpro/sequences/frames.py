@@ -12,7 +12,8 @@ FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
 _BASES = b"ACGT"
 _COMPLEMENT = bytes.maketrans(_BASES, b"TGCA")
-_DIGITS = bytes(_BASES.find(letter) % 5 for letter in range(256))  # 4: no base
+_UPPER_COMPLEMENT = bytes(range(256)).upper().translate(_COMPLEMENT)
+_DIGITS = bytes(_BASES.find(bytes([letter]).upper()) % 5 for letter in range(256))  # 4: no base
 _STOP, _REVERSE_STOP, _DROPPED = 1, 2, 3  # codons that are none, on either strand, or for a letter in them
 
 
@@ -89,8 +90,7 @@ def frames_of_windows(dna: bytes, start: NDArray[np.int64], end: NDArray[np.int6
     with ambiguous codons only a prefix of the frame. Both are the original's behaviour, on which the
     published classifiers were trained.
     """
-    upper = dna.upper()
-    codons = _codons(upper)
+    codons = _codons(dna)
     kinds = np.frombuffer(codons.translate(_KINDS), np.uint8)
     special = np.flatnonzero(kinds)
     kinds = kinds[special]
@@ -119,23 +119,23 @@ def frames_of_windows(dna: bytes, start: NDArray[np.int64], end: NDArray[np.int6
     for reverse, a, b, x, y in zip(*(column.tolist() for column in columns), strict=True):
         if reverse:
             proteins.append(codons[a:b].translate(_REVERSE, _WITHOUT_ACID)[::-1].decode())
-            nucleotides.append(upper[x:y].translate(_COMPLEMENT)[::-1].decode())
+            nucleotides.append(dna[x:y].translate(_UPPER_COMPLEMENT)[::-1].decode())
         else:
             proteins.append(codons[a:b].translate(_FORWARD, _WITHOUT_ACID).decode())
-            nucleotides.append(upper[x:y].decode())
+            nucleotides.append(dna[x:y].upper().decode())
     names = [FRAME_NAMES[frame] for frame in (3 * strand + shift).tolist()]
     has_codon: NDArray[np.bool_] = np.any(residues > 0, axis=(1, 2))
     return Frames(window.tolist(), names, nucleotides, proteins, has_codon)
 
 
-def _codons(upper: bytes) -> bytes:
+def _codons(dna: bytes) -> bytes:
     """The codon that begins at each base, as three digits to the base 5; with a 4 in it where a letter is
     ambiguous, or at the text's end: those at bases 0, 3, 6, ..., then at 1, 4, 7, ..., then at 2, 5, 8, ...,
     so that a frame's are neighbours; the three rows of one length."""
-    digits = np.frombuffer(upper.translate(_DIGITS), np.uint8)
-    codons = np.full((len(upper) + 2) // 3 * 3, 4, np.uint8)
-    if len(upper) > 2:
-        codons[: len(upper) - 2] = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
+    digits = np.frombuffer(dna.translate(_DIGITS), np.uint8)
+    codons = np.full((len(dna) + 2) // 3 * 3, 4, np.uint8)
+    if len(dna) > 2:
+        codons[: len(dna) - 2] = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
     return codons.reshape(-1, 3).T.tobytes()
 
 
