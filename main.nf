@@ -2,9 +2,10 @@
 //
 //   FASTA -> EXTRACT_FRAMES -> DNABERT_S                    -> MERGE -> PREDICT -> CONSENSUS -> REPORT
 //                           -> ESM2 -> H5_TO_PT (or ESM2_V1) ->
+//   --mode train: the same as far as MERGE, with the FASTA files of a dataset, then TRAIN
 
 include { helpText; checkpointFolder; reportedOptions } from './functions/parameters'
-include { checkedRun     } from './functions/checks'
+include { checkedRun; splits } from './functions/checks'
 include { codeDigest     } from './functions/models'
 include { holdOutdir     } from './functions/outdir'
 include { groupFiles; inTasks; bySample } from './functions/files'
@@ -18,6 +19,7 @@ include { ESM2_V1        } from './modules/esm2_v1'
 include { H5_TO_PT       } from './modules/h5_to_pt'
 include { MERGE          } from './modules/merge'
 include { PREDICT        } from './modules/predict'
+include { TRAIN          } from './modules/train'
 include { CONSENSUS      } from './modules/consensus'
 include { REPORT         } from './modules/report'
 include { FAILED_SAMPLES } from './modules/failed_samples'
@@ -64,25 +66,31 @@ workflow VIRNUCPRO {
     esm = groupFiles(esm_files, sizes) // ['demo', [output_1_ESM.pt, ...]]
 
     MERGE(dnabert.join(esm), code)
-    PREDICT(MERGE.out.merged, models, code)
-    // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
-    calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
-    CONSENSUS(calls, models, options.score_all, options.preset ?: [], options.min_score == null ? [] : options.min_score, options.duplicate_ids, code)
-    refusals = refusalFiles(refused).mix(EXTRACT_FRAMES.out.refused, CONSENSUS.out.refused)
-    if (options.strict) {
-        refusals.subscribe { file -> error(refusal(file)) }
+    if (options.mode == 'train') {
+        def (train, validation, test) = splits().collect { split -> MERGE.out.merged.filter { sample, _files -> sample == split }.map { _sample, files -> files } }
+        TRAIN("${model_set.path.name}-trained", file(options.dataset, glob: false), train, validation, test, models, options.expected_length, code)
     }
-    names = samples.map { sample, _fasta -> sample }.mix(refused.map { sample, _reason -> sample })
-    REPORT(
-        names.collect(sort: true),
-        CONSENSUS.out.summary.collect(sort: true).ifEmpty([]),
-        DNABERT_S.out.facts.flatten().mix(esm_facts).collect(sort: true).ifEmpty([]),
-        refusals.collect(sort: true).ifEmpty([]),
-        models,
-        reportedOptions(options),
-        code
-    )
-    FAILED_SAMPLES(REPORT.out.failed)
+    else {
+        PREDICT(MERGE.out.merged, models, code)
+        // ['demo', prediction_results.txt, demo.fa.gz, demo_records.tsv, demo_layout.tsv]
+        calls = PREDICT.out.predictions.join(samples).join(EXTRACT_FRAMES.out.tables)
+        CONSENSUS(calls, models, options.score_all, options.preset ?: [], options.min_score == null ? [] : options.min_score, options.duplicate_ids, code)
+        refusals = refusalFiles(refused).mix(EXTRACT_FRAMES.out.refused, CONSENSUS.out.refused)
+        if (options.strict) {
+            refusals.subscribe { file -> error(refusal(file)) }
+        }
+        names = samples.map { sample, _fasta -> sample }.mix(refused.map { sample, _reason -> sample })
+        REPORT(
+            names.collect(sort: true),
+            CONSENSUS.out.summary.collect(sort: true).ifEmpty([]),
+            DNABERT_S.out.facts.flatten().mix(esm_facts).collect(sort: true).ifEmpty([]),
+            refusals.collect(sort: true).ifEmpty([]),
+            models,
+            reportedOptions(options),
+            code
+        )
+        FAILED_SAMPLES(REPORT.out.failed)
+    }
 }
 
 workflow {
@@ -94,7 +102,7 @@ workflow {
         def run = checkedRun(params, workflow.commandLine)
         def release = holdOutdir(run.options.outdir, (run.samples + run.refused).collect { row -> row[0] })
         def info = "${run.options.outdir}/pipeline_info"
-        log.info("virnucpro ${workflow.manifest.version}: ${run.samples.size()} sample(s), models ${run.model_set.path.name}, " +
+        log.info("virnucpro ${workflow.manifest.version}: ${run.options.mode == 'train' ? "training on ${run.options.dataset}" : "${run.samples.size()} sample(s)"}, models ${run.model_set.path.name}, " +
             (run.options.v1_fallback ? 'Architecture: v1.0 (--v1_fallback)' : 'Architecture: v2.0 hybrid (ESM-2 v2.0, DNABERT-S v1.0)'))
 
         if (run.model_set.notice) {

@@ -16,7 +16,7 @@ def checkedRun(given, command_line) {
     if (values.precision != 'auto' && model_set.precision && !(values.precision in model_set.precision)) {
         error("--precision ${values.precision}: model set ${values.models} allows ${model_set.precision.join(', ')}")
     }
-    def samples = readSamples(values.input)
+    def samples = values.mode == 'train' ? readDataset(values.dataset) : readSamples(values.input ?: error('--input is missing: FASTA files, or a samplesheet of them (--help lists all parameters)'))
     def refused = samples.findAll { _sample, fasta -> !fasta.exists() }
         .collect { sample, fasta -> [sample, "${fasta.toUriString()}: is a link that leads nowhere"] }
     if (refused && values.strict) {
@@ -28,4 +28,25 @@ def checkedRun(given, command_line) {
         score_all: values.score_all == null ? model_set.score_all : values.score_all,
     ]
     [samples: samples.findAll { _sample, fasta -> fasta.exists() }, refused: refused, model_set: model_set, options: values + of_the_set]
+}
+
+// The parts of a dataset, in the order in which training takes them.
+def splits() {
+    ['train', 'validation', 'test']
+}
+
+// The FASTA files of a folder that `virnucpro dataset build` has made, as samples.
+def readDataset(dataset) {
+    if (!dataset) {
+        error('--dataset is missing: --mode train needs a folder that `virnucpro dataset build` has made')
+    }
+    def folder = file(dataset, glob: false)
+    checkStageable(folder, '--dataset')
+    splits().collect { split ->
+        def fasta = folder.resolve("${split}.fa.gz")
+        if (!fasta.exists()) {
+            error("--dataset ${dataset}: ${fasta.name} is missing; give a folder that `virnucpro dataset build` has made")
+        }
+        [split, fasta]
+    }
 }

@@ -178,7 +178,7 @@ def test_help(tmp_path: Path) -> None:
         for name, rule in group["properties"].items():
             assert re.search(rf"  --{name} +{re.escape(rule['description'])}", run.output)
     assert re.search(r"--split_size .*\[default: 10000\]", run.output)
-    assert re.search(r"--input .*\[required\]", run.output)
+    assert re.search(r"--outdir .*\[required\]", run.output)
 
 
 @pytest.mark.parametrize(
