@@ -22,7 +22,9 @@ def test_trains_a_model_set_on_features_of_the_pipeline(
     made.verify()
     assert made.manifest["training"]["encoders"] == "of mini, frozen" and made.score_all
     assert made.sha256(made.esm2) == mini.sha256(mini.esm2)
-    again = succeeded(pipeline(tmp_path / "run", "--mode", "train", "--dataset", str(dataset), "-resume"))
+    again = succeeded(
+        pipeline(tmp_path / "run", "--mode", "train", "--dataset", str(dataset), "-resume", parser="v2")
+    )
     assert "TRAIN" in again.only_cached()
 
 

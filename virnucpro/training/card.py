@@ -38,7 +38,7 @@ def model_card(name: str, facts: dict[str, Any], measured: Sequence[Evaluation],
     missing = [
         row["class"] for row in facts["dataset"]["counts"] if row["split"] == "test" and not row["windows"]
     ]
-    untested = f"Not tested, for want of groups: {', '.join(missing)}." if missing else "All are tested."
+    untested = f"Trained on and not tested: {', '.join(missing)}." if missing else "All are tested."
     return f"""# Model set `{name}`
 {DEMONSTRATION if demonstration else ""}
 Made by `virnucpro train set`; windows of {facts["settings"]["window_length"]} bases.
