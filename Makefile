@@ -47,7 +47,7 @@ MINI_TRAINING := --composition-epochs 12 --frames 16000 --masked-epochs 2 --epoc
 train-mini: setup .train/mini/manifest.json ## train the bundled set `mini` again from GENOMES (half an hour of two cores)
 	$(in_venv) python -m virnucpro train set .train/mini --output virnucpro/model_sets/mini --replace --resume $(MINI_TRAINING)
 
-.train/mini/manifest.json: training/mini.tsv Makefile | setup
+.train/mini/manifest.json: training/mini.tsv $(wildcard training/genomes/*) Makefile | setup
 	@test -d "$(GENOMES)" || { echo "Error: no folder $(GENOMES); make train-mini GENOMES=folder" >&2; exit 1; }
 	rm -rf .train/mini virnucpro/model_sets/.mini.training # what was begun on other data
 	$(in_venv) python -m virnucpro dataset build training/mini.tsv --data-dir $(GENOMES) --output .train/mini $(MINI_DATASET)

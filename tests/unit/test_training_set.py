@@ -89,7 +89,7 @@ def test_writes_a_whole_verified_set_with_card_and_curves(trained: Path) -> None
     assert overall["this set"][-1]["estimates"]["auroc"]["value"] > 0.95
     card = (trained / "MODEL_CARD.md").read_text()
     assert "demonstration" in card and "some frame is open: called viral" in card and "0" * 64 in card
-    assert {"MODEL_CARD.md", "training_curves.png", "genomes.tsv"} <= opened.manifest["files"].keys()
+    assert {"MODEL_CARD.md", "training_curves.png", "splits.tsv"} <= opened.manifest["files"].keys()
     assert not work_folder(trained).exists()
 
 

@@ -53,7 +53,7 @@ frame, by a calibration that was fitted on validation fragments.
 - *{BASELINE}*: no model at all; a fragment with an open frame in any window counts as viral.
 
 Fragments were drawn at random from the genomes of the test split. No group of genomes (a family, a genus, a
-genome; `genomes.tsv` lists them) is in more than one split. Labels are those of the genome: a piece of a
+genome; `splits.tsv` lists them) is in more than one split. Labels are those of the genome: a piece of a
 bacterium may lie in a prophage.
 
 {_demoted(markdown(measured))}

@@ -1,5 +1,7 @@
 """The whole way from a dataset to a model set: `train_set`."""
 
+import csv
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from virnucpro.training.part import Part
 from virnucpro.training.settings import Settings
 from virnucpro.training.work import begin, end
 
-CARD, CURVES = "MODEL_CARD.md", "training_curves.png"
+CARD, CURVES, GROUPS = "MODEL_CARD.md", "training_curves.png", "splits.tsv"
 CHUNK = 20_000  # frames whose features are kept as soon as they are there
 
 Matrix = NDArray[np.float32]
@@ -114,6 +116,7 @@ def train_set(
     save_classifier(work / "classifier.safetensors", classifier)
     calibration.write(work / "calibration.json")
     draw_curves(history, composition.losses, work / CURVES)
+    _write_groups(inputs.dataset / GENOMES, work / GROUPS)
     about = {
         "virnucpro": __version__,
         "torch": torch.__version__,
@@ -140,7 +143,7 @@ def train_set(
         score_all=True,
         demonstration=demonstration,
         about={"training": about},
-        beside=[work / CARD, work / CURVES, inputs.dataset / GENOMES],
+        beside=[work / CARD, work / CURVES, work / GROUPS],
         replace=replace,
     )
     end(output)
@@ -155,6 +158,17 @@ def _decisive(inputs: Inputs, base: ModelSet | None, settings: Settings) -> dict
         "encoders": base and base.manifest["files"],
         "virnucpro": __version__,
     }
+
+
+def _write_groups(genomes: Path, path: Path) -> None:
+    """Which group of which class is in which split, from the dataset's table of all records."""
+    with genomes.open(newline="", encoding="utf-8") as text:
+        rows = csv.DictReader(text, delimiter="\t")
+        groups = Counter((row["class"], row["group"], row["split"]) for row in rows)
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as text:
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer.writerow(["class", "group", "split", "records"])
+        writer.writerows([*group, count] for group, count in groups.items())
 
 
 def _encoders(
