@@ -48,7 +48,7 @@ def made(seed: int, each: int = 300, over: float = 3.0) -> Scored:
 
 @pytest.fixture(scope="module")
 def fitted() -> Calibration:
-    return fit_calibration(made(1), with_frames=True)
+    return fit_calibration(made(1), made(1))
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -74,7 +74,7 @@ def test_frames_help_where_they_are_calibrated(fitted: Calibration) -> None:
         return float(-np.mean(np.log(np.where(held_out.label == 1, score, 1 - score))))
 
     assert loss(both) < loss(alone)
-    without = fit_calibration(made(1), with_frames=False)
+    without = fit_calibration(made(1))
     assert without.both is None
     assert (without.score(500, [1.0], [5.0], [1.0]) == without.composition_score(500, [1.0])).all()
 
@@ -125,19 +125,19 @@ def test_limits_that_cannot_be_kept_are_missed_by_the_least() -> None:
     rng = np.random.default_rng(5)
     noise = Scored(*[rng.normal(size=600)] * 2, np.zeros(600), np.full(600, 500.0),
                    np.repeat([0, 1], 300), np.repeat(["human", "phage"], 300))  # fmt: skip
-    presets = fit_calibration(noise, with_frames=False).composition.presets
+    presets = fit_calibration(noise).composition.presets
     for cuts in presets.values():
         assert ((cuts > 0) & (cuts < 1)).all()
 
 
 def test_a_length_without_sequences_takes_the_nearest() -> None:
     data = made(1, each=40)
-    some = fit_calibration(data.of(data.length <= 500), with_frames=True)
+    some = fit_calibration(*[data.of(data.length <= 500)] * 2)
     assert (some.composition.coefficients[1:] == some.composition.coefficients[1]).all()
     assert (some.composition.coefficients[0] != some.composition.coefficients[1]).any()
     assert some.deciding.curve[4] == some.deciding.curve[1]
     with pytest.raises(InputError, match="calibration needs 20 viruses"):
-        fit_calibration(data.of(data.label == 1), with_frames=True)
+        fit_calibration(data.of(data.label == 1))
 
 
 def test_interpolates_in_the_logarithm_and_stops_at_the_ends() -> None:

@@ -47,21 +47,36 @@ class Scored:
         """Those chosen by a mask or by indices."""
         return Scored(**{name: values[chosen] for name, values in vars(self).items()})
 
+    def of_kinds(self, kinds: NDArray[np.str_]) -> "Scored":
+        """Those of these classes."""
+        return self.of(np.isin(self.kind, kinds))
 
-def fit_calibration(scored: Scored, with_frames: bool, about: Mapping[str, Any] | None = None) -> Calibration:
-    """The calibration of a model set, from validation sequences of about the lengths `KNOTS`.
+    def __add__(self, other: "Scored") -> "Scored":
+        """These, then the others."""
+        return Scored(
+            **{name: np.concatenate([values, vars(other)[name]]) for name, values in vars(self).items()}
+        )
 
-    `with_frames`: whether frame scores are calibrated too. Sequences without composition log-odds are left
-    out. Raises `InputError` when no length has `MIN_OF_A_LABEL` sequences of both labels.
+
+def fit_calibration(
+    scored: Scored, framed: Scored | None = None, about: Mapping[str, Any] | None = None
+) -> Calibration:
+    """The calibration of a model set, from sequences of about the lengths `KNOTS` that it was not trained on.
+
+    `scored`: those for composition alone; `framed`: those whose frame scores were not trained on either, None
+    where frames shall not count. Sequences without composition log-odds are left out. Raises `InputError`
+    when no length has `MIN_OF_A_LABEL` sequences of both labels.
     """
     scored = scored.of(~np.isnan(scored.composition))
     composition, error = _fit(scored, [scored.composition], [0])
     errors, both = {"composition": error}, None
-    if with_frames:
-        terms = [scored.composition, scored.share * np.nan_to_num(scored.frames), scored.share]
-        both, errors["frames"] = _fit(scored, terms, [0, 1])
-    facts = {"sequences": len(scored.label), "expected_calibration_error": errors, **(about or {})}
-    return Calibration(composition, both, about=facts)
+    facts: dict[str, Any] = {"sequences": len(scored.label), "expected_calibration_error": errors}
+    if framed is not None:
+        framed = framed.of(~np.isnan(framed.composition))
+        terms = [framed.composition, framed.share * np.nan_to_num(framed.frames), framed.share]
+        both, errors["frames"] = _fit(framed, terms, [0, 1])
+        facts["sequences_with_frame_scores"] = len(framed.label)
+    return Calibration(composition, both, about={**facts, **(about or {})})
 
 
 def _fit(

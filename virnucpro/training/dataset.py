@@ -41,6 +41,14 @@ class Windows:
         )
         return cls(ids, sequences, np.array(labels, dtype=np.int8), kinds, groups)
 
+    def __add__(self, other: Self) -> Self:
+        """These, then the others."""
+        labels = np.concatenate([self.labels, other.labels])
+        texts = [
+            getattr(self, name) + getattr(other, name) for name in ("ids", "sequences", "kinds", "groups")
+        ]
+        return type(self)(texts[0], texts[1], labels, texts[2], texts[3])
+
 
 def windows_file(folder: Path, split: Split) -> Path:
     """Where the windows of a split are."""

@@ -46,6 +46,11 @@ class Cut:
         return cls(bases, np.array(fragment, np.int64), frames, ids, np.array(window, np.int64))
 
     @property
+    def fragments(self) -> int:
+        """How many there are; each has a window."""
+        return int(self.fragment[-1]) + 1 if len(self.fragment) else 0
+
+    @property
     def owner(self) -> Ints:
         """(n,) which fragment each frame is of."""
         return self.fragment[self.window]

@@ -12,21 +12,27 @@ from virnucpro.models.composition import CompositionModel, load_composition, sav
 from virnucpro.training.composition import Settings as Nets
 from virnucpro.training.composition import out_of_fold, train_composition
 from virnucpro.training.dataset import Windows
+from virnucpro.training.frames import Cut
 from virnucpro.training.settings import Settings
 
 
 @dataclass(frozen=True)
 class Composition:
-    """The model; the fold (n,) of each training fragment, of which one net has seen nothing; the losses of
-    every epoch."""
+    """The model; the fold (n,) of each fragment that it was trained on, of which one net has seen nothing;
+    the losses of every epoch."""
 
     model: CompositionModel
     folds: NDArray[np.int64]
     losses: list[float]
 
-    def held_out(self, bases: list[str], fragment: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Log-odds of windows (m,) of training fragments, by the net that has not seen their group."""
-        return out_of_fold(self.model, bases, self.folds[fragment])
+    def held_out(self, *cuts: Cut) -> list[NDArray[np.float32]]:
+        """Log-odds of the windows of what it was trained on, in that order, by the net that has not seen
+        their group; (m,) for each cut."""
+        found, start = [], 0
+        for cut in cuts:
+            found.append(out_of_fold(self.model, cut.bases, self.folds[start + cut.fragment]))
+            start += cut.fragments
+        return found
 
 
 def make_composition(work: Path, training: Windows, settings: Settings) -> Composition:

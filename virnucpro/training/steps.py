@@ -20,11 +20,11 @@ from virnucpro.training.work import begin, end
 
 
 def composition_file(dataset: Path, output: Path, settings: Settings, resume: bool, log: Log) -> None:
-    """Train the composition model on a dataset folder and write `output`, a .safetensors file."""
+    """Train the composition model on all of a dataset but its test, and write `output`, a .safetensors file."""
     if output.suffix != ".safetensors":
         raise InputError(f"{output}: the name must end in .safetensors")
     work = _begin(dataset, output, settings, resume)
-    training = read_windows(dataset, "train")
+    training = read_windows(dataset, "train") + read_windows(dataset, "validation")
     make_composition(work, training, settings)
     log(f"composition: {len(training)} fragments learned")
     with atomic(output) as partial:

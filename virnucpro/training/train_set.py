@@ -36,6 +36,7 @@ from virnucpro.training.settings import Settings
 from virnucpro.training.work import begin, end
 
 CARD, CURVES, GROUPS = "MODEL_CARD.md", "training_curves.png", "splits.tsv"
+NONE = np.zeros(0, dtype=np.int64)
 CHUNK = 20_000  # frames whose features are kept as soon as they are there
 
 Matrix = NDArray[np.float32]
@@ -61,8 +62,12 @@ def train_set(
     replace: bool = False,
     demonstration: bool = False,
 ) -> list[Evaluation]:
-    """Train on a dataset, calibrate on its validation fragments, measure on its test fragments, and write the
+    """Train on a dataset, calibrate on what was not trained on, measure on its test fragments, and write the
     model set `output`. Returns what was measured.
+
+    Encoders and classifier are trained on `train` and chosen by `validation`. The nets of the composition
+    model see both, each without one fold of the groups; what the net says that has not seen a group is what
+    calibration goes by.
 
     With `resume`, goes on where a killed training of the same inputs stopped. The same inputs, settings and
     machine give the same bytes. Raises `InputError` when the inputs or `output` do not allow it.
@@ -76,7 +81,7 @@ def train_set(
     parts = {split: Part.read(inputs.dataset, split, settings.window_length) for split in SPLITS}
     parts["train"] = parts["train"].at_most(settings.frames, settings.seed)
     training, validation, test = (parts[split] for split in SPLITS)
-    composition = make_composition(work, training.fragments, settings)
+    composition = make_composition(work, training.fragments + validation.fragments, settings)
     encoders, history = _encoders(work / "encoders", base, training, validation, settings, log)
     if inputs.features is None:
         loaded = load_encoders(*encoders, settings.device, base.precision if base else ("fp32",))
@@ -99,17 +104,22 @@ def train_set(
     )
     history = [*history, *of_classifier]
     log("calibrating on validation, measuring on test")
-    to_calibrate, to_measure = (
-        evidence(part.fragments, part.cut, composition.model.log_odds(part.cut.bases), scores(classifier, x))
-        for part, x in ((validation, found["validation"]), (test, found["test"]))
+    of_training, of_validation = composition.held_out(training.cut, validation.cut)
+    framed, to_measure = (
+        evidence(part.fragments, part.cut, log_odds, scores(classifier, features))
+        for part, log_odds, features in (
+            (validation, of_validation, found["validation"]),
+            (test, composition.model.log_odds(test.cut.bases), found["test"]),
+        )
     )
-    calibration, without_frames = (
-        fit_calibration(scored(validation.fragments, to_calibrate), with_frames)
-        for with_frames in (True, False)
-    )
+    to_calibrate = scored(validation.fragments, framed)
+    bare = evidence(training.fragments, training.cut.only(NONE), of_training, np.zeros((0, 2), np.float32))
+    of_all = scored(training.fragments, bare).of_kinds(to_calibrate.kind) + to_calibrate
+    calibration = fit_calibration(of_all, to_calibrate)
+    without_frames = fit_calibration(of_all)
     chosen_by, measured = (
         measure(part.fragments, found, calibration, without_frames, settings.seed)
-        for part, found in ((validation, to_calibrate), (test, to_measure))
+        for part, found in ((validation, framed), (test, to_measure))
     )
     log_gain(chosen_by, log)
 
