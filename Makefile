@@ -43,7 +43,7 @@ bench: setup ## measure ESM-2 beside its peers on this machine (other questions:
 
 GENOMES ?= ../shared/genomes
 MINI_DATASET := --lengths 300,500,1000,3000 --windows 2500 --keep-short --on-leak drop --leave-out $(GENOMES)/small --seed 1
-MINI_TRAINING := --composition-epochs 12 --frames 16000 --masked-epochs 2 --epochs 2 --threads 2 --seed 1 --demonstration
+MINI_TRAINING := --composition-epochs 10 --frames 16000 --masked-epochs 2 --epochs 2 --threads 2 --seed 1 --demonstration
 train-mini: setup .train/mini/manifest.json ## train the bundled set `mini` again from GENOMES (half an hour of two cores)
 	$(in_venv) python -m virnucpro train set .train/mini --output virnucpro/model_sets/mini --replace --resume $(MINI_TRAINING)
 

@@ -20,7 +20,7 @@ from virnucpro.training.work import begin, end
 
 
 def composition_file(dataset: Path, output: Path, settings: Settings, resume: bool, log: Log) -> None:
-    """Train the composition model on all of a dataset but its test, and write `output`, a .safetensors file."""
+    """Train the composition model on all of a dataset but its test, and write the file `output`."""
     if output.suffix != ".safetensors":
         raise InputError(f"{output}: the name must end in .safetensors")
     work = _begin(dataset, output, settings, resume)
