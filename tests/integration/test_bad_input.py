@@ -42,10 +42,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     [
         (b">a\n>b\nACGT\n", "record 1 (line 1), 'a', has no sequence"),
         (b">a x\nACGT\n>b\nAC\n>a y\nGGGG\n", "records 1 and 3 have one id, 'a'"),
-        (b"@r\nACGT\n+\nIIII\n", "line 1: this is FASTQ"),
+        (b"@r\nACGT\n+\nIII\n", "record 1 (line 1), 'r', has 4 letters and 3 qualities"),
         (b">p\nMKVLAAGEEQ\n", "record 1 (line 1), 'p', holds 'L'"),
         (bytes(range(256)), "line 1: this is binary data"),
-        (gzip.compress(b">a\n" + b"ACGTTGCA" * 4000, mtime=0)[:-20], "cut off or damaged"),
+        (gzip.compress(b">a\n" + b"ACGTTGCA" * 4000, mtime=0)[:-20], "the gzip file is cut off"),
     ],
 )
 @pytest.mark.parametrize("parallel", [[], ["--parallel"]])

@@ -81,7 +81,7 @@ CASES: list[tuple[dict[str, object], str]] = [
     ({"input": "sheets/twice.csv"}, "two inputs are both named 'A'"),
     ({"input": "sheets/empty.csv"}, "empty.csv: is empty; the first line must be sample,fasta"),
     ({"input": "sheets/header.csv"}, "header.csv: lists no sample"),
-    ({"input": "sheets/missing.csv"}, "missing.csv, line 3: no such FASTA file: nowhere.fa"),
+    ({"input": "sheets/missing.csv"}, "missing.csv, line 3: no such file: nowhere.fa"),
     ({"input": "sheets/short.csv"}, "short.csv, line 2: needs a sample and a fasta"),
     ({"input": "sheets/name.csv"}, "name.csv, line 2: sample 'a b' may hold only letters"),
     (
