@@ -1,22 +1,14 @@
 """A small dataset of made-up sequences, as `virnucpro dataset build` makes one of real ones."""
 
+import gzip
 import json
 import random
 from pathlib import Path
 
-from virnucpro.training.dataset import _write_fasta
-
 CODONS = {
     "RNA virus": ["ATT", "AAA", "GAT", "TCA", "AAT", "CAA", "TTA"],
-    "bacteria": [
-        "GCC",
-        "CTG",
-        "GGC",
-        "CTA",
-        "GTG",
-        "CCG",
-        "GCC",
-    ],  # CTA closes the reverse and shifted frames
+    # CTA closes the reverse and shifted frames.
+    "bacteria": ["GCC", "CTG", "GGC", "CTA", "GTG", "CCG", "GCC"],
 }
 LABEL_OF = {"RNA virus": "virus", "bacteria": "others"}
 COUNTS = {"train": 40, "validation": 30, "test": 12}  # fragments of each class
@@ -39,7 +31,8 @@ def write_dataset(folder: Path) -> Path:
                 {"class": kind, "split": split, "groups": 4, "genomes": 4, "bases": 9, "windows": count}
                 | {"windows_with_open_frame": count}
             )
-        _write_fasta(folder / f"{split}.fa.gz", records)
+        with gzip.open(folder / f"{split}.fa.gz", "wt") as file:
+            file.writelines(f">{header}\n{dna}\n" for header, dna in records)
     files = [{"class": kind, "label": "virus", "file": f"{kind}.fa", "sha256": "0" * 64} for kind in CODONS]
     manifest = {"settings": {"lengths": "300-1000"}, "counts": rows, "inputs": {"files": files}}
     (folder / "manifest.json").write_text(json.dumps(manifest))

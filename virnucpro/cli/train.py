@@ -83,6 +83,9 @@ def encoders(dataset: Path, output: Path, resume: bool, **options: Any) -> None:
 
     They are of the published classes and layouts; `virnucpro models create` takes both.
     """
+    from virnucpro.training.extras import need
+
+    need("accelerate", "matplotlib", "transformers")
     from virnucpro.training.steps import encoders_folder
 
     encoders_folder(dataset, output, _settings(options), resume, log.info)
@@ -122,6 +125,9 @@ def model_set(
     Example: virnucpro train set my_dataset --encoders virnucpro-500 --output my_set
     """
     from virnucpro.locks import lock, lock_file
+    from virnucpro.training.extras import need
+
+    need("accelerate", "matplotlib", "sklearn", "transformers")
     from virnucpro.training.train_set import Inputs, train_set
 
     if features is not None and base is None:
