@@ -130,13 +130,13 @@ def test_limits_that_cannot_be_kept_are_missed_by_the_least() -> None:
         assert ((cuts > 0) & (cuts < 1)).all()
 
 
-def test_a_length_without_sequences_takes_the_nearest() -> None:
+def test_a_length_without_sequences_has_no_knot() -> None:
     data = made(1, each=40)
     some = fit_calibration(*[data.of(data.length <= 500)] * 2)
-    assert (some.composition.coefficients[1:] == some.composition.coefficients[1]).all()
-    assert (some.composition.coefficients[0] != some.composition.coefficients[1]).any()
-    assert some.deciding.curve[4] == some.deciding.curve[1]
-    with pytest.raises(InputError, match="calibration needs 20 viruses"):
+    assert some.knots == (300, 500)  # no cut-off is made of a handful of sequences of an odd length
+    odd = data.of((data.length != 2000) | (np.arange(len(data.length)) % 40 == 0))
+    assert fit_calibration(odd, odd).knots == (300, 500, 1000, 3000)
+    with pytest.raises(InputError, match="calibration needs viruses and others"):
         fit_calibration(data.of(data.label == 1))
 
 
@@ -207,7 +207,7 @@ def change(content: dict[str, Any], keys: list[Any], value: Any) -> None:
         (["knots"], KeyError, "it has no 'knots'"),
         (["frames"], KeyError, "it has no 'frames'"),
         (["composition", "curve"], KeyError, "it has no 'curve'"),
-        (["knots"], [300], "'knots' must be two lengths or more"),
+        (["knots"], [], "'knots' must be one length or more"),
         (["knots"], [300, 300, 500, 600, 700], "'knots' must be"),
         (["knots"], [300, 500], r"'composition\.coefficients' must be 2 numbers in each of 2 lists"),
         (["composition"], [], "it has no 'coefficients'"),

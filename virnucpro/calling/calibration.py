@@ -130,8 +130,8 @@ class _Reader:
     def fields(self) -> dict[str, Any]:
         knots = self._get(self._content, "knots")
         whole = isinstance(knots, list) and all(type(knot) is int and knot > 0 for knot in knots)
-        if not whole or len(knots) < 2 or sorted(set(knots)) != knots:
-            self._wrong("knots", "two lengths or more in bases, in rising order", knots)
+        if not whole or not knots or sorted(set(knots)) != knots:
+            self._wrong("knots", "one length or more in bases, in rising order", knots)
         about = self._content.get("about", {})
         if not isinstance(about, dict):
             self._wrong("about", "an object", about)

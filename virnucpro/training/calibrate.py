@@ -6,7 +6,7 @@ weigh the same, however many sequences of each there are.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from virnucpro.calling.calibration import KNOTS, Calibration, Fit, Floats, sigmoid
 from virnucpro.errors import InputError
 
-MIN_OF_A_LABEL = 20  # sequences, for a length to have coefficients of its own
+MIN_OF_A_CLASS = 5  # sequences, for a length to have coefficients and cut-offs of its own
 BINS = 10
 # Highest false positive rates that a preset may have at any length, by class.
 STRICT_RATE = 0.01
-BALANCED_RATES = {"human": 0.05, "bacteria": 0.15, "archaea": 0.20}
-BALANCED_RATE = 0.15  # of every other class
+BALANCED_RATES = {"human": 0.05}
+BALANCED_RATE = 0.15  # the mean over the classes
 SENSITIVE_RATE = 0.25  # the mean over the classes
 _LEAST_RECALL = 0.1  # a cut-off that finds less than this is no use, whatever its rates
 _COST = 0.01  # of F1 or recall, that one cut-off for all lengths may cost
@@ -28,7 +28,6 @@ _SHOWN = np.round([0.01, *np.arange(0.05, 0.96, 0.05), 0.97, 0.99], 2)  # scores
 _RIDGE = 1.0  # as much as one sequence says; it keeps coefficients finite where classes do not overlap
 
 Ints = NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,38 +63,67 @@ def fit_calibration(
     """The calibration of a model set, from sequences of about the lengths `KNOTS` that it was not trained on.
 
     `scored`: those for composition alone; `framed`: those whose frame scores were not trained on either, None
-    where frames shall not count. Sequences without composition log-odds are left out. Raises `InputError`
-    when no length has `MIN_OF_A_LABEL` sequences of both labels.
+    where frames shall not count. Sequences without composition log-odds are left out. The calibration's knots
+    are those of `KNOTS` to which `MIN_OF_A_CLASS` sequences of every class are near; raises `InputError`
+    where there is none, or only one label.
     """
     scored = scored.of(~np.isnan(scored.composition))
-    composition, error = _fit(scored, [scored.composition], [0])
+    framed = framed and framed.of(~np.isnan(framed.composition))
+    knots = tuple(k for k in KNOTS if all(_enough(part, k) for part in (scored, framed) if part))
+    if not knots or len(np.unique(scored.label)) < 2:
+        raise InputError(
+            f"calibration needs viruses and others, and {MIN_OF_A_CLASS} sequences of every class that are "
+            "of about one length; add sequences"
+        )
+    composition, error = _fit(scored, knots, [scored.composition], [0])
     errors, both = {"composition": error}, None
     facts: dict[str, Any] = {"sequences": len(scored.label), "expected_calibration_error": errors}
     if framed is not None:
-        framed = framed.of(~np.isnan(framed.composition))
         terms = [framed.composition, framed.share * np.nan_to_num(framed.frames), framed.share]
-        both, errors["frames"] = _fit(framed, terms, [0, 1])
+        both, errors["frames"] = _fit(framed, knots, terms, [0, 1], composition)
         facts["sequences_with_frame_scores"] = len(framed.label)
-    return Calibration(composition, both, about={**facts, **(about or {})})
+    return Calibration(composition, both, knots, about={**facts, **(about or {})})
+
+
+def _nearest(scored: Scored, knot: int) -> NDArray[np.bool_]:
+    """Which sequences (n,) are nearer, by ratio, to this length than to any other of `KNOTS`."""
+    distance = np.abs(np.log(scored.length)[:, None] - np.log(KNOTS))
+    return np.asarray(distance.argmin(axis=1) == KNOTS.index(knot))
+
+
+def _enough(scored: Scored, knot: int) -> bool:
+    near = scored.kind[_nearest(scored, knot)]
+    return min(int((near == kind).sum()) for kind in np.unique(scored.kind)) >= MIN_OF_A_CLASS
 
 
 def _fit(
-    scored: Scored, terms: Sequence[Floats], not_negative: Sequence[int]
+    scored: Scored,
+    knots: Sequence[int],
+    terms: Sequence[Floats],
+    not_negative: Sequence[int],
+    simpler: Fit | None = None,
 ) -> tuple[Fit, dict[str, float]]:
-    """The fit on these terms (n,), and its expected calibration error by length."""
+    """The fit on these terms (n,), and its expected calibration error by length.
+
+    With `simpler`, a fit to fewer of them on more sequences, coefficients are taken half way from there and
+    cut-offs as they are: few groups of genomes say more of themselves than of others.
+    """
     design = np.column_stack([np.ones(len(scored.label)), *terms])
-    coefficients = _at_knots(scored, design, [1 + number for number in not_negative])
+    coefficients = _at_knots(scored, knots, design, [1 + number for number in not_negative])
+    if simpler is not None:
+        known = simpler.coefficients.shape[1]
+        coefficients[:, :known] += simpler.coefficients
+        coefficients /= 2
     x = np.log(scored.length)
-    here = np.column_stack([np.interp(x, np.log(KNOTS), column) for column in coefficients.T])
+    here = np.column_stack([np.interp(x, np.log(knots), column) for column in coefficients.T])
     score = sigmoid((design * here).sum(axis=1))
-    near = nearest_knot(scored.length)
-    measured, error = {}, {}
-    for k in np.unique(near).tolist():
-        own, part = score[near == k], scored.of(near == k)
-        measured[k] = Rates.of(own, part)
-        error[str(KNOTS[k])] = round(expected_calibration_error(own, part.label, even(part)), 4)
-    rates = _nearest(measured)
-    presets = choose_presets(rates)
+    rates, error = [], {}
+    for knot in knots:
+        near = _nearest(scored, knot)
+        own, part = score[near], scored.of(near)
+        rates.append(Rates.of(own, part))
+        error[str(knot)] = round(expected_calibration_error(own, part.label, even(part)), 4)
+    presets = choose_presets(rates) if simpler is None else simpler.presets
     curve = [found.curve([cuts[k] for cuts in presets.values()]) for k, found in enumerate(rates)]
     return Fit(coefficients, presets, curve), error
 
@@ -118,33 +146,16 @@ def even(scored: Scored) -> Floats:
     return np.asarray(weight * len(weight) / max(weight.sum(), 1e-300))
 
 
-def nearest_knot(length: Floats) -> Ints:
-    """Which of `KNOTS` is nearest, by ratio, to each length (n,)."""
-    return np.asarray(np.abs(np.log(length)[:, None] - np.log(KNOTS)).argmin(axis=1))
-
-
-def _at_knots(scored: Scored, design: Floats, not_negative: Sequence[int]) -> Floats:
-    """Coefficients (knots, m) for the columns of `design` (n, m); a length without enough sequences takes
-    those of the nearest that has them. A sequence between two knots counts for both, for the nearer more."""
-    x = np.log(scored.length)
-    fitted: dict[int, Floats] = {}
-    for k in range(len(KNOTS)):
-        hat = np.interp(x, np.log(KNOTS), np.eye(len(KNOTS))[k])
+def _at_knots(scored: Scored, knots: Sequence[int], design: Floats, not_negative: Sequence[int]) -> Floats:
+    """Coefficients (knots, m) for the columns of `design` (n, m). A sequence between two knots counts for
+    both, for the nearer more."""
+    x, fitted = np.log(scored.length), []
+    for k in range(len(knots)):
+        hat = np.interp(x, np.log(knots), np.eye(len(knots))[k])
         own = hat > 0
         part = scored.of(own)
-        if min((part.label == label).sum() for label in (0, 1)) >= MIN_OF_A_LABEL:
-            fitted[k] = logistic(design[own], part.label, even(part) * hat[own], not_negative)
-    if not fitted:
-        raise InputError(
-            f"calibration needs {MIN_OF_A_LABEL} viruses and as many others of one length at least, and "
-            f"found {int(scored.label.sum())} and {int((scored.label == 0).sum())} in all; add sequences"
-        )
-    return np.array(_nearest(fitted))
-
-
-def _nearest(found: Mapping[int, T]) -> list[T]:
-    """One for each knot: its own, or that of the nearest that has one."""
-    return [found[min(found, key=lambda other: abs(other - k))] for k in range(len(KNOTS))]
+        fitted.append(logistic(design[own], part.label, even(part) * hat[own], not_negative))
+    return np.array(fitted)
 
 
 def logistic(x: Floats, y: Ints, weight: Floats, not_negative: Sequence[int]) -> Floats:
@@ -214,11 +225,12 @@ class Rates:
     def f1(self) -> Floats:
         return np.asarray(2 * self.recall / (1.0 + self.recall + self.mean_wrong))
 
-    def excess(self, limits: Mapping[str, float], default: float) -> Floats:
-        """By how much the false positive rates are over their limits, summed; infinite for a useless cut."""
-        over = np.zeros(len(self.recall))
-        for kind, rate in self.wrong.items():
-            over += np.maximum(0.0, rate - limits.get(kind, default))
+    def excess(self, limits: Mapping[str, float], mean: float) -> Floats:
+        """By how much the false positive rates are over the limits of their classes, and their mean over its
+        own, summed; infinite for a useless cut."""
+        over = np.maximum(0.0, self.mean_wrong - mean)
+        for kind in limits.keys() & self.wrong.keys():
+            over = over + np.maximum(0.0, self.wrong[kind] - limits[kind])
         return np.where((self.recall < _LEAST_RECALL) & (self.recall < self.recall.max()), np.inf, over)
 
     def curve(self, cuts: Sequence[float]) -> list[dict[str, Any]]:
@@ -240,12 +252,12 @@ def choose_presets(rates: Sequence[Rates]) -> dict[str, Floats]:
     """A cut-off for each preset and knot, from what every cut-off does at every knot.
 
     strict: the best recall with at most 1 % of each class called; balanced: the best F1 among the cut-offs
-    that keep to `BALANCED_RATES`; sensitive: the best recall with a mean false positive rate of 25 % at most.
-    Where no cut-off keeps to the limits, the one that is over them by the least. One number serves all
-    lengths where that costs nearly nothing.
+    that keep to `BALANCED_RATES` and on average to `BALANCED_RATE`; sensitive: the best recall with a mean
+    false positive rate of 25 % at most. Where no cut-off keeps to the limits, the one that is over them by
+    the least. One number serves all lengths where that costs nearly nothing.
     """
     recall = [rate.recall for rate in rates]
-    strict = _choose([rate.excess({}, STRICT_RATE) for rate in rates], recall)
+    strict = _choose([rate.excess(dict.fromkeys(rate.wrong, STRICT_RATE), 1.0) for rate in rates], recall)
     balanced = _choose(
         [rate.excess(BALANCED_RATES, BALANCED_RATE) for rate in rates], [rate.f1 for rate in rates]
     )
