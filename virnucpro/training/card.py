@@ -44,7 +44,8 @@ def model_card(name: str, facts: dict[str, Any], measured: Sequence[Evaluation],
 Made by `virnucpro train set`; windows of {facts["settings"]["window_length"]} bases.
 Encoders: {facts["encoders"]}.
 A contig's score comes from the composition of all its windows and the frame scores of those with an open
-frame, by a calibration that was fitted on validation fragments.
+frame. Its calibration was fitted on fragments of training and validation genomes, each scored by the one net
+of the composition model that has not seen its group; frame scores count by validation alone, half way.
 
 ## What is compared
 
