@@ -114,7 +114,7 @@ def test_cut_offs() -> None:
 @pytest.mark.parametrize(
     ("judge", "said"),
     [
-        (Judge(calibration(), True), "open frames; virus from 0.4 to 0.6, by length, on (preset balanced)"),
+        (Judge(calibration(), True), "open frames; virus from 0.4 to 0.6 on, by length (preset balanced)"),
         (Judge(calibration(False), True, None, 0.5), "are not calibrated); virus from 0.5 on"),
         (Judge(calibration(), False), "the original's rule, from open frames alone; virus from 0.5 on"),
     ],

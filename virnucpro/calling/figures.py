@@ -134,7 +134,8 @@ def histogram(summary: Mapping[str, Any]) -> Picture:
     lowest, highest = summary["rule"]["cutoffs"]
     title = f"virus from {lowest:g} on" if lowest == highest else f"virus from {lowest:g} to {highest:g} on"
     x, wide = left + width * lowest, width * (highest - lowest)
-    rects.append(Rect("cut", x - 0.75, top - 8, wide + 1.5, height + 8, title))
+    kind = "cut" if lowest == highest else "cut range"
+    rects.append(Rect(kind, x - 0.75, top - 8, wide + 1.5, height + 8, title))
     return Picture(left + width + 16, top + height + 28, rects, labels)
 
 

@@ -146,10 +146,10 @@ class Judge:
             rule = "the calibrated score of composition and open frames"
         else:
             rule = "the calibrated score of composition alone (this set's frame scores are not calibrated)"
-        span = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}, by length,"
+        span = f"{lowest:g} on" if lowest == highest else f"{lowest:g} to {highest:g} on, by length"
         named = f" (preset {preset})" if preset else ""
         return {
-            "rule": f"{rule}; virus from {span} on{named}",
+            "rule": f"{rule}; virus from {span}{named}",
             "score_all": self.score_all,
             "preset": preset,
             "min_score": self.min_score,
