@@ -13,7 +13,7 @@ from virnucpro.training.accuracy import (
     measures,
     mixed,
     overall,
-    reliability,
+    reliability_of,
     replicates,
     weighted_measures,
 )
@@ -145,7 +145,7 @@ def test_calibration_error_by_hand() -> None:
     #  0.1: of 4 records 1 is viral; 0.7: of 4 records 3 are.
     of = answers([1, 0, 0, 0, 1, 1, 1, 0], [0.1] * 4 + [0.7] * 4, [0] * 8)
     assert expected_calibration_error(of) == pytest.approx((0.15 + 0.05) / 2)
-    curve = reliability(of)
+    curve = reliability_of(of)
     assert curve is not None and curve[1].tolist() == pytest.approx([0.5, 0.1, 0.25])
     assert np.isnan(expected_calibration_error(answers([1, 0], [3.0, -2.0], [1, 0])))
 

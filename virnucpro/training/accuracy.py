@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
+from virnucpro.training.weighing import calibration_error, even, reliability
 
 # Every record counts the same; or both labels do, and each class within its label.
 Mix = Literal["given", "even"]
@@ -23,7 +24,6 @@ Ints = NDArray[np.int64]
 
 MEASURES = ("precision", "recall", "f1", "mcc", "auroc", "auprc")
 EDGES = (300, 500, 1000, 3000)  # lengths at which a bin begins
-BINS = 10  # of the reliability curve
 _CELLS = 4_000_000  # weights held at a time
 
 
@@ -251,17 +251,8 @@ def _area(above: Floats, false: Floats) -> Floats:
 
 
 def mixed(answers: Answers, weights: Floats, mix: Mix) -> Floats:
-    """Weights (replicates, n) made those of the mix: `even` gives both labels the same sum, and each class
-    within its label."""
-    if mix == "given":
-        return weights
-    result = np.empty_like(weights)
-    for viral in (True, False):
-        kinds = np.unique(answers.kind[answers.viral == viral])
-        for kind in kinds:
-            own = (answers.kind == kind) & (answers.viral == viral)
-            result[:, own] = weights[:, own] / weights[:, own].sum(axis=1, keepdims=True) / len(kinds)
-    return result * (len(answers) / 2)
+    """Weights (replicates, n) made those of the mix."""
+    return weights if mix == "given" else even(answers.viral, answers.kind, weights)
 
 
 def replicates(answers: Answers, resamples: int, seed: int) -> Iterator[Floats]:
@@ -281,19 +272,14 @@ def replicates(answers: Answers, resamples: int, seed: int) -> Iterator[Floats]:
 
 
 def expected_calibration_error(answers: Answers) -> float:
-    """Mean distance of score and truth over ten bins of equal width, labels and classes weighing evenly.
-
-    Records without a score are left out; NaN where a label is missing, or a score is no probability.
-    """
-    if (curve := reliability(answers)) is None:
-        return float("nan")
-    weight, score, truth = curve.T
-    return float(np.nansum(weight * np.abs(score - truth)))
+    """Labels and classes weighing evenly. Records without a score are left out; NaN where a label is missing,
+    or a score is no probability."""
+    curve = reliability_of(answers)
+    return float("nan") if curve is None else calibration_error(curve)
 
 
-def reliability(answers: Answers) -> Floats | None:
-    """(bins, 3): each bin's share of the weight, mean score, share of viral; NaN for the last two of a bin
-    without a record. None where `expected_calibration_error` is not defined."""
+def reliability_of(answers: Answers) -> Floats | None:
+    """The `reliability` (bins, 3). None where `expected_calibration_error` is not defined."""
     told = answers[answers.scored]
     if (
         not len(told)
@@ -303,13 +289,7 @@ def reliability(answers: Answers) -> Floats | None:
         or told.score.max() > 1
     ):
         return None
-    weight = mixed(told, np.ones((1, len(told))), "even")[0] / len(told)
-    bin_of = np.minimum((told.score * BINS).astype(int), BINS - 1)
-    share, score, truth = (
-        np.bincount(bin_of, weight * value, BINS) for value in (1.0, told.score, told.viral)
-    )
-    with np.errstate(invalid="ignore"):
-        return np.column_stack([share, score / share, truth / share])
+    return reliability(told.score, told.viral, mixed(told, np.ones((1, len(told))), "even")[0])
 
 
 def _estimates(answers: Answers, resamples: int, seed: int, mix: Mix) -> dict[str, Estimate]:

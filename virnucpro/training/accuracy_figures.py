@@ -11,7 +11,7 @@ import numpy as np
 
 from virnucpro.errors import InputError
 from virnucpro.files import atomic
-from virnucpro.training.accuracy import Answers, Evaluation, length_bins, metrics, mixed, reliability
+from virnucpro.training.accuracy import Answers, Evaluation, length_bins, metrics, mixed, reliability_of
 
 # Okabe and Ito's colours, which people of any colour vision tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -83,7 +83,7 @@ def _precision_recall(panel: Any, answers: Answers, style: dict[str, Any]) -> No
 
 
 def _reliability(panel: Any, answers: Answers, style: dict[str, Any]) -> None:
-    if (curve := reliability(answers)) is not None:
+    if (curve := reliability_of(answers)) is not None:
         panel.plot(curve[:, 1], curve[:, 2], marker="o", markersize=3, **style)
     panel.plot([0, 1], [0, 1], color="grey", linewidth=0.6)
 

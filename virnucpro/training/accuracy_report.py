@@ -6,7 +6,7 @@ from pathlib import Path
 
 from virnucpro.calling.tables import MISSING
 from virnucpro.files import atomic
-from virnucpro.training.accuracy import MEASURES, Estimate, Evaluation, OfClass, length_bins, reliability
+from virnucpro.training.accuracy import MEASURES, Estimate, Evaluation, OfClass, length_bins, reliability_of
 
 _NAMES = {"precision": "precision", "recall": "recall", "f1": "F1", "mcc": "MCC"}
 _NAMES |= {"auroc": "AUROC", "auprc": "AUPRC"}
@@ -50,7 +50,7 @@ def write_tables(folder: Path, evaluations: Sequence[Evaluation], edges: Sequenc
             [one.tool, length, number, *values]
             for one in evaluations
             for length, which in length_bins(one.answers.length, edges).items()
-            if (curve := reliability(one.answers[which])) is not None
+            if (curve := reliability_of(one.answers[which])) is not None
             for number, values in enumerate(curve.tolist(), 1)
         ),
     )

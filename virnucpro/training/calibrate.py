@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from virnucpro.calling.calibration import KNOTS, Calibration, Fit, Floats, sigmoid
 from virnucpro.errors import InputError
+from virnucpro.training import weighing
+from virnucpro.training.weighing import calibration_error, reliability
 
 MIN_OF_A_CLASS = 5  # sequences, for a length to have coefficients and cut-offs of its own
-BINS = 10
 # Highest false positive rates that a preset may have at any length, by class.
 STRICT_RATE = 0.01
 BALANCED_RATES = {"human": 0.05}
@@ -128,22 +129,14 @@ def _fit(
     return Fit(coefficients, presets, curve), error
 
 
-def expected_calibration_error(score: Floats, label: Ints, weight: Floats, bins: int = BINS) -> float:
-    """The weighted mean, over bins of the score, of how far its mean is from the share of viruses."""
-    bin_ = np.minimum((score * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_, weights=weight * (score - label), minlength=bins)
-    return float(np.abs(gap).sum() / weight.sum())
+def expected_calibration_error(score: Floats, label: Ints, weight: Floats) -> float:
+    """Of scores (n,) at these weights."""
+    return calibration_error(reliability(score, label, weight))
 
 
 def even(scored: Scored) -> Floats:
     """Weights (n,) that sum to n: both labels alike, and within each label all classes alike."""
-    weight = np.zeros(len(scored.label))
-    for label in (0, 1):
-        kinds = np.unique(scored.kind[scored.label == label])
-        for kind in kinds:
-            own = (scored.label == label) & (scored.kind == kind)
-            weight[own] = 1.0 / own.sum() / len(kinds)
-    return np.asarray(weight * len(weight) / max(weight.sum(), 1e-300))
+    return np.asarray(weighing.even(scored.label == 1, scored.kind, np.ones((1, len(scored.label))))[0])
 
 
 def _at_knots(scored: Scored, knots: Sequence[int], design: Floats, not_negative: Sequence[int]) -> Floats:
